@@ -1,0 +1,174 @@
+//! The command line: arguments to a command, a command to an exit code.
+//!
+//! Exit codes: 0 fine; 1 configuration or start-up failed; 2 wrong usage;
+//! 3 stopped, but not everything drained.
+
+mod check;
+mod demo;
+mod load;
+mod lookup;
+mod run;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+use crate::diagnostic::Colour;
+use crate::observe::access_log::Format;
+
+/// The front door of one machine: names to local ports, over TLS.
+#[derive(Debug, Parser)]
+#[command(name = "hostmux", version, about, after_help = AFTER_HELP, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+const AFTER_HELP: &str = "\
+The configuration is FILE, else $HOSTMUX_CONFIG, else ./sites.yaml, else /etc/hostmux/sites.yaml.
+`hostmux` alone is `hostmux run`. Logs of life go to standard error, one line for each request to
+standard output; HOSTMUX_LOG=debug tells more.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve in the foreground until told to stop (TERM or INT drains; a second one stops at once)
+    Run(RunArguments),
+    /// Show it at work: three example endpoints, the router before them, and lines to try
+    Demo(DemoArguments),
+    /// Print every fault and warning of sites.yaml; exit 1 if there is a fault
+    Check(CheckArguments),
+    /// Tell which site, endpoint and certificate would serve a URL, and why
+    Lookup(LookupArguments),
+}
+
+#[derive(Debug, Default, clap::Args)]
+struct RunArguments {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct DemoArguments {
+    /// The port of the router; a free one if it is taken
+    #[arg(long, value_name = "PORT", default_value_t = 4433)]
+    port: u16,
+}
+
+#[derive(Debug, clap::Args)]
+struct CheckArguments {
+    /// The configuration file; `-` reads standard input
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Print an array of objects for programs
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct LookupArguments {
+    /// For example https://app.xyz.com/path
+    #[arg(value_name = "URL")]
+    url: String,
+    #[command(flatten)]
+    run: RunArguments,
+    /// Print an object for programs
+    #[arg(long)]
+    json: bool,
+}
+
+const FAILED: u8 = 1;
+const NOT_DRAINED: u8 = 3;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        None => run::run(arguments.run.config),
+        Some(Command::Run(run)) => run::run(run.config.or(arguments.run.config)),
+        Some(Command::Demo(demo)) => demo::run(demo.port),
+        Some(Command::Check(check)) => check::run(check.file.or(arguments.run.config), check.json),
+        Some(Command::Lookup(lookup)) => lookup::run(
+            &lookup.url,
+            lookup.run.config.or(arguments.run.config),
+            lookup.json,
+        ),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// A failure, with what led to it, as a compiler would put it.
+fn complain(error: &anyhow::Error) {
+    let mut text = format!("error: {error}");
+    for cause in error.chain().skip(1) {
+        text.push_str(&format!("\n  because: {cause}"));
+    }
+    eprintln!("{text}");
+}
+
+/// Starts the log of life, once what it looks like is known.
+fn start_log(format: Format) {
+    let filter = EnvFilter::try_from_env("HOSTMUX_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour(std::io::stderr().is_terminal()) == Colour::Ansi);
+    let started = match format {
+        Format::Json => builder.json().flatten_event(true).try_init(),
+        Format::Text | Format::Combined => builder.try_init(),
+    };
+    if let Err(error) = started {
+        eprintln!("warning: the log could not be started: {error}");
+    }
+}
+
+/// Text on a terminal, JSON otherwise, unless it is said.
+fn log_format(said: Option<LogFormat>) -> Format {
+    match said {
+        Some(LogFormat::Text) => Format::Text,
+        Some(LogFormat::Json) => Format::Json,
+        Some(LogFormat::Combined) => Format::Combined,
+        None if std::io::stdout().is_terminal() => Format::Text,
+        None => Format::Json,
+    }
+}
+
+/// Colour on a terminal, unless `NO_COLOR` is set (no-color.org).
+fn colour(terminal: bool) -> Colour {
+    if terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) {
+        Colour::Ansi
+    } else {
+        Colour::Plain
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_the_command_that_need_not_be_said() {
+        let alone = Arguments::parse_from(["hostmux", "-c", "a.yaml"]);
+        assert!(alone.command.is_none());
+        assert_eq!(alone.run.config.unwrap().to_str(), Some("a.yaml"));
+    }
+}

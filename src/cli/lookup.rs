@@ -1,0 +1,141 @@
+//! `hostmux lookup URL`: which site, endpoint and certificate would serve it, and why.
+
+#![allow(clippy::print_stdout)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use http::Uri;
+use serde_json::{Value, json};
+
+use super::{FAILED, load};
+use crate::config::{Config, Otherwise, PlainHttp, SiteConfig, Target};
+use crate::diagnostic::Colour;
+use crate::host::Authority;
+use crate::tls::{Identity, Inventory, Origin, Which};
+
+pub(super) fn run(url: &str, named: Option<PathBuf>, as_json: bool) -> anyhow::Result<ExitCode> {
+    let file = load::find(named)?;
+    let mut loaded = load::load(&file)?;
+    let Some((config, inventory)) = loaded.take() else {
+        eprint!("{}", loaded.render(Colour::Plain));
+        return Ok(ExitCode::from(FAILED));
+    };
+    let found = lookup(url, &config, &inventory)?;
+    if as_json {
+        println!("{found:#}");
+    } else {
+        for (key, value) in found.as_object().into_iter().flatten() {
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            println!("{key:12} {value}");
+        }
+    }
+    let served = found.get("site").is_some_and(|site| !site.is_null());
+    Ok(if served {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    })
+}
+
+fn lookup(url: &str, config: &Config, inventory: &Inventory) -> anyhow::Result<Value> {
+    let whole = if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("https://{url}")
+    };
+    let uri: Uri = whole
+        .parse()
+        .with_context(|| format!("`{url}` is not a URL"))?;
+    let secure = match uri.scheme_str() {
+        Some("https" | "wss") => true,
+        Some("http" | "ws") => false,
+        other => bail!(
+            "`{}` is served by nobody here: https, http, wss or ws",
+            other.unwrap_or_default()
+        ),
+    };
+    let authority = uri.authority().context("the URL names no host")?;
+    let name = Authority::parse(authority.as_str())
+        .with_context(|| format!("`{authority}` is not a host name"))?
+        .name
+        .into_owned();
+    let mut found = json!({ "name": name });
+    let Some((site, why)) = site(config, &name) else {
+        found["site"] = Value::Null;
+        found["why"] = "no site has this name, and there is no fallback: 404".into();
+        return Ok(found);
+    };
+    found["site"] = format!("{} (line {})", site.name, site.line).into();
+    found["why"] = why.into();
+    if secure {
+        found["certificate"] = certificate(config, inventory, &name).into();
+    }
+    found["leads_to"] = match (&site.target, site.plain_http) {
+        (_, PlainHttp::Redirect) if !secure => "308 to https".to_owned(),
+        (_, PlainHttp::Refuse) if !secure => "403: plain_http is `refuse`".to_owned(),
+        (Target::Redirect(redirect), _) => format!("308 to {}", redirect.template),
+        (Target::Upstream(upstream), _) => {
+            let endpoints: Vec<String> =
+                upstream.endpoints.iter().map(ToString::to_string).collect();
+            endpoints.join(", in turns with ")
+        }
+    }
+    .into();
+    Ok(found)
+}
+
+/// The site of a name, as the running table finds it.
+fn site<'c>(config: &'c Config, name: &str) -> Option<(&'c SiteConfig, String)> {
+    use crate::host::HostPattern;
+    let holding = |exact: bool| {
+        config.sites.iter().find_map(|site| {
+            let pattern = site
+                .hosts
+                .iter()
+                .find(|host| matches!(host, HostPattern::Exact(_)) == exact && host.holds(name))?;
+            Some((site, pattern))
+        })
+    };
+    if let Some((site, _)) = holding(true) {
+        return Some((site, "the name stands under `sites`".to_owned()));
+    }
+    if let Some((site, pattern)) = holding(false) {
+        return Some((
+            site,
+            format!("no site has just this name; `{pattern}` holds it"),
+        ));
+    }
+    let fallback = config.fallback.as_ref()?;
+    Some((fallback, "no site holds the name: `fallback`".to_owned()))
+}
+
+fn certificate(config: &Config, inventory: &Inventory, name: &str) -> String {
+    match (inventory.identity_for(name), config.certificates.otherwise) {
+        (Which::Files(identity), _) => files(identity),
+        (Which::LocalCa, Otherwise::LocalCa) => "issued by hostmux's own CA".to_owned(),
+        (Which::LocalCa, Otherwise::Refuse) | (Which::Refused, _) => {
+            "none covers the name: the handshake is refused".to_owned()
+        }
+    }
+}
+
+fn files(identity: &Identity) -> String {
+    match &identity.origin {
+        Origin::Files { chain, key } if chain == key => {
+            format!("{}, for {}", chain.display(), identity.told_names())
+        }
+        Origin::Files { chain, key } => {
+            format!(
+                "{} with {}, for {}",
+                chain.display(),
+                key.display(),
+                identity.told_names()
+            )
+        }
+        Origin::LocalCa => "issued by hostmux's own CA".to_owned(),
+    }
+}

@@ -1,0 +1,146 @@
+//! `hostmux run`: load, bind, serve until told to stop.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{FAILED, NOT_DRAINED, load};
+use crate::config::Config;
+use crate::observe::access_log::{AccessLog, Format};
+use crate::proxy::Proxy;
+use crate::server::listener::Listener;
+use crate::server::{self, DRAIN_TIMEOUT, Server, Speaks};
+use crate::snapshot::Snapshot;
+
+pub(super) fn run(named: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let file = load::find(named)?;
+    let mut loaded = load::load(&file)?;
+    eprint!(
+        "{}",
+        loaded.render(super::colour(std::io::stderr().is_terminal()))
+    );
+    let Some((config, inventory)) = loaded.take() else {
+        return Ok(ExitCode::from(FAILED));
+    };
+    let format = super::log_format(config.log.format);
+    super::start_log(format);
+    let limit = server::raise_descriptor_limit();
+    let listeners = bind(&config)?;
+    let snapshot = load::open(&config, inventory, &load::state_directory()?)?;
+    tracing::info!(
+        config = %file.display(),
+        sites = config.sites.len(),
+        open_files_max = limit,
+        "hostmux {} starts", env!("CARGO_PKG_VERSION"),
+    );
+    serve(&config, snapshot, listeners, format, |server| {
+        for (speaks, address) in server.addresses() {
+            tracing::info!(%address, tls = *speaks == Speaks::Https, "listening");
+        }
+        Ok(())
+    })
+}
+
+/// Binds all listeners, or tells of every one that cannot be.
+pub(super) fn bind(config: &Config) -> anyhow::Result<Vec<Listener>> {
+    let https = config
+        .listen
+        .https
+        .iter()
+        .map(|address| (*address, Speaks::Https));
+    let http = config
+        .listen
+        .http
+        .iter()
+        .map(|address| (*address, Speaks::Http));
+    let (mut bound, mut faults) = (Vec::new(), Vec::new());
+    for (address, speaks) in https.chain(http) {
+        match Listener::bind(address, speaks) {
+            Ok(listener) => bound.push(listener),
+            Err(fault) => faults.push(fault.to_string()),
+        }
+    }
+    if faults.is_empty() {
+        return Ok(bound);
+    }
+    anyhow::bail!(faults.join("\nerror: "))
+}
+
+/// Serves until a signal says otherwise; `ready` is called once all listen.
+pub(super) fn serve(
+    config: &Config,
+    snapshot: Snapshot,
+    listeners: Vec<Listener>,
+    format: Format,
+    ready: impl FnOnce(&Server) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    let (access_log, writer) = match config.log.requests {
+        false => (None, None),
+        true => {
+            let (log, writer) = AccessLog::start(format, std::io::stdout())?;
+            (Some(log), Some(writer))
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let left = runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let proxy = Arc::new(Proxy::new(snapshot, access_log));
+        let server = Server::start(proxy, listeners).context("the threads could not be started")?;
+        ready(&server)?;
+        let name = signals.next().await;
+        tracing::info!(signal = name, drain_s = DRAIN_TIMEOUT.as_secs(), "draining");
+        let left = tokio::select! {
+            left = server.drain(DRAIN_TIMEOUT) => Some(left),
+            name = signals.next() => {
+                tracing::warn!(signal = name, "stopped at once");
+                None
+            }
+        };
+        anyhow::Ok(left)
+    })?;
+    if let Some(writer) = writer {
+        // Only a drained server has let go of the log.
+        if left.is_some() {
+            writer.finish();
+        }
+    }
+    match left {
+        Some(0) => {
+            tracing::info!("stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(connections) => {
+            tracing::warn!(connections, "stopped before everything had drained");
+            Ok(ExitCode::from(NOT_DRAINED))
+        }
+        None => Ok(ExitCode::from(NOT_DRAINED)),
+    }
+}
+
+/// The signals that end a server.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "TERM",
+            _ = self.int.recv() => "INT",
+        }
+    }
+}

@@ -1,0 +1,537 @@
+//! `sites` and `fallback`: who answers for which names.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::time::Duration;
+
+use super::policy::{Policies, is_absent};
+use super::{Check, SMALLEST, endpoint, host, redirect, words};
+use crate::config::file::{self, Entries, Shape, Value};
+use crate::config::{CertificateFiles, SiteConfig, Target};
+use crate::diagnostic::{Diagnostic, Path, Place};
+use crate::host::HostPattern;
+use crate::upstream::{Address, ConnectTimeout, Settings};
+
+/// How long a request waits for a loopback endpoint that refuses: what a dev
+/// server takes to restart.
+const WAIT_FOR_ENDPOINT: Duration = Duration::from_secs(5);
+/// How long the head of a response may take: dev servers compile.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
+
+const SITE: &str = "a port such as `8080`, a list of them, or the keys of a site";
+const ENDPOINT: &str = "a port such as `8080`, an address such as `10.0.0.7:8080`, or `unix:/path`";
+
+impl Check<'_> {
+    pub(super) fn sites(
+        &mut self,
+        written: &Shape<Entries<Shape<file::Site>>>,
+        at: &Path,
+        defaults: &Policies,
+        needed: bool,
+    ) -> Option<Vec<SiteConfig>> {
+        let entries = match written {
+            Shape::Mapping(entries) => entries.0.as_slice(),
+            Shape::Other(Value::Absent | Value::Null) => &[],
+            Shape::Other(other) => {
+                self.not_sites(other, at);
+                return None;
+            }
+        };
+        if entries.is_empty() {
+            return self.no_sites(written, at, needed);
+        }
+        let mut hosts: HashMap<HostPattern, Path> = HashMap::new();
+        let mut sites = Some(Vec::with_capacity(entries.len()));
+        for (n, (name, written)) in entries.iter().enumerate() {
+            let at = at.key(name);
+            if self.lost_its_indentation(entries, n, &at) {
+                sites = None;
+                continue;
+            }
+            let pattern = self.host_pattern(name, written, &at);
+            if let Some(pattern) = &pattern {
+                match hosts.entry(pattern.clone()) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(at.clone());
+                    }
+                    Entry::Occupied(first) => self.add(
+                        Diagnostic::error(
+                            Place::Key(at.clone()),
+                            format!("`{name}` and `{}` are the same host", first.get().name()),
+                        )
+                        .label("again here")
+                        .help(match pattern.to_string() == *name {
+                            true => "keep one of the two".to_owned(),
+                            false => format!("both are `{pattern}`: keep one of the two"),
+                        })
+                        .other(Place::Key(first.get().clone()), "first here"),
+                    ),
+                }
+            }
+            let next_is_a_key = entries
+                .get(n + 1)
+                .is_some_and(|(next, _)| host::is_key_of_a_site(next));
+            if matches!(written, Shape::Other(Value::Null)) && (pattern.is_none() || next_is_a_key)
+            {
+                // What was told, or is told next, is why nothing stands behind it.
+                sites = None;
+                continue;
+            }
+            // Judged whether or not its name is right.
+            let hosts = pattern.clone().into_iter().collect();
+            let site = self.site(name, hosts, written, &at, defaults);
+            sites = match (sites, site, pattern) {
+                (Some(mut sites), Some(site), Some(_)) => {
+                    sites.push(site);
+                    Some(sites)
+                }
+                _ => None,
+            };
+        }
+        sites
+    }
+
+    /// `sites` that is no mapping.
+    fn not_sites(&mut self, other: &Value, at: &Path) {
+        let place = Place::Value(at.clone());
+        let fault = match other {
+            Value::List(_) => Diagnostic::error(
+                place,
+                "`sites` is a list, and should be a mapping",
+            )
+            .label("expected `host: upstream`")
+            .help("write each site without the `- ` before it:\nsites:\n  app.localhost: 3000"),
+            Value::Text(text) if text.contains(':') => {
+                let (name, port) = text.split_once(':').unwrap_or_default();
+                let port = port.split_whitespace().next().unwrap_or_default();
+                Diagnostic::error(place, "a space is missing after the colon")
+                    .label("YAML wants `: ` between a key and its value")
+                    .help(format!("write `{name}: {port}`"))
+            }
+            Value::Text(_)
+            | Value::Number(_)
+            | Value::Switch(_)
+            | Value::Null
+            | Value::Absent
+            | Value::Mapping(_) => Diagnostic::error(place, "`sites` is not a mapping")
+                .label("expected `host: upstream`")
+                .help(SMALLEST),
+        };
+        self.add(fault);
+    }
+
+    fn no_sites(
+        &mut self,
+        written: &Shape<Entries<Shape<file::Site>>>,
+        at: &Path,
+        needed: bool,
+    ) -> Option<Vec<SiteConfig>> {
+        if !needed {
+            return Some(Vec::new());
+        }
+        if self.whole {
+            let fault = match is_absent(written) {
+                true => Diagnostic::error(Place::File, "there is neither a site nor a `fallback`"),
+                false => Diagnostic::error(
+                    Place::Key(at.clone()),
+                    "`sites` is empty, and there is no `fallback`",
+                )
+                .label("expected at least one site"),
+            };
+            self.add(fault.help(SMALLEST));
+        }
+        None
+    }
+
+    /// A key of a site that stands among the sites, below one without a value.
+    fn lost_its_indentation(
+        &mut self,
+        entries: &[(String, Shape<file::Site>)],
+        n: usize,
+        at: &Path,
+    ) -> bool {
+        let (name, _) = &entries[n];
+        if !host::is_key_of_a_site(name) {
+            return false;
+        }
+        let owner = entries[..n]
+            .iter()
+            .rev()
+            .find(|(name, _)| !host::is_key_of_a_site(name));
+        let fault = Diagnostic::error(
+            Place::Key(at.clone()),
+            format!("`{name}` is a key of a site, not a host name"),
+        );
+        self.add(match owner {
+            Some((owner, Shape::Other(Value::Null))) => fault
+                .label(format!("not indented under `{owner}`"))
+                .help(format!(
+                    "indent it by two more spaces, so that it belongs to `{owner}`"
+                )),
+            Some(_) | None => fault
+                .label("stands among the sites")
+                .help("indent it under its site"),
+        });
+        true
+    }
+
+    fn host_pattern(
+        &mut self,
+        name: &str,
+        written: &Shape<file::Site>,
+        at: &Path,
+    ) -> Option<HostPattern> {
+        let place = Place::Key(at.clone());
+        let fused = name
+            .split_once(':')
+            .filter(|(_, port)| endpoint::port(port).is_ok());
+        if let (Some((name, port)), Shape::Other(Value::Null)) = (fused, written) {
+            self.add(
+                Diagnostic::error(place, "a space is missing after the colon")
+                    .label("YAML wants `: ` between a key and its value")
+                    .help(format!("write `{name}: {port}`")),
+            );
+            return None;
+        }
+        match host::pattern(name) {
+            Ok(pattern) => {
+                if host::has_underscore(&pattern) {
+                    self.add(
+                        Diagnostic::warning(place, format!("`{name}` has an underscore"))
+                            .label("not a letter of host names")
+                            .help("browsers ask for it, but public CAs issue no certificate for it: write `-`"),
+                    );
+                }
+                Some(pattern)
+            }
+            Err(wrong) => {
+                self.add(wrong.at(place));
+                None
+            }
+        }
+    }
+
+    /// One site in any form; `fallback` too.
+    pub(super) fn site(
+        &mut self,
+        name: &str,
+        hosts: Vec<HostPattern>,
+        written: &Shape<file::Site>,
+        at: &Path,
+        defaults: &Policies,
+    ) -> Option<SiteConfig> {
+        let (target, policies, certificate) = match written {
+            Shape::Mapping(written) => {
+                self.keys(&written.unknown, at, words::SITE, "a site");
+                let target = self.target(name, &hosts, written, at);
+                let policies = self.policies(written, at, defaults);
+                let certificate = self.certificate(&written.certificate, &at.key("certificate"));
+                (target?, policies, certificate?)
+            }
+            Shape::Other(Value::Null | Value::Absent) => {
+                self.nothing_behind(name, at);
+                return None;
+            }
+            Shape::Other(value) => {
+                let endpoints = self.endpoints(value, at, SITE)?;
+                (
+                    Target::Upstream(settings(endpoints)),
+                    defaults.clone(),
+                    None,
+                )
+            }
+        };
+        Some(SiteConfig {
+            name: name.to_owned(),
+            hosts,
+            line: self
+                .places
+                .span(&Place::Key(at.clone()))
+                .map_or(0, |span| span.line),
+            target,
+            host: policies.host,
+            plain_http: policies.plain_http,
+            hsts: policies.hsts,
+            certificate,
+            max_body: policies.max_body,
+        })
+    }
+
+    fn nothing_behind(&mut self, name: &str, at: &Path) {
+        // With lines left out, the value may stand in one of these.
+        if self.whole {
+            self.add(
+                Diagnostic::error(
+                    Place::Key(at.clone()),
+                    format!("nothing stands behind `{name}`"),
+                )
+                .label(format!("expected {SITE}"))
+                .help(format!("write `{name}: 8080` with the port that answers")),
+            );
+        }
+    }
+
+    fn target(
+        &mut self,
+        name: &str,
+        hosts: &[HostPattern],
+        written: &file::Site,
+        at: &Path,
+    ) -> Option<Target> {
+        let upstream = !is_absent(&written.upstream);
+        let to = written.redirect != Value::Absent;
+        match (upstream, to) {
+            (true, true) => {
+                self.add(
+                    Diagnostic::error(
+                        Place::Key(at.key("redirect")),
+                        format!("`{name}` has both an `upstream` and a `redirect`"),
+                    )
+                    .label("answers in place of the upstream")
+                    .help("keep one of the two")
+                    .other(Place::Key(at.key("upstream")), "would never be asked"),
+                );
+                self.upstream(&written.upstream, &at.key("upstream"));
+                self.redirect(hosts, &written.redirect, &at.key("redirect"));
+                None
+            }
+            (true, false) => self
+                .upstream(&written.upstream, &at.key("upstream"))
+                .map(Target::Upstream),
+            (false, true) => {
+                if written.host != Value::Absent {
+                    self.add(
+                        Diagnostic::warning(
+                            Place::Key(at.key("host")),
+                            "`host` has no effect here",
+                        )
+                        .label("a redirect asks no endpoint"),
+                    );
+                }
+                self.redirect(hosts, &written.redirect, &at.key("redirect"))
+            }
+            (false, false) => {
+                // An unknown key may be a misspelt one of the two.
+                if self.whole && written.unknown.0.is_empty() {
+                    self.add(
+                        Diagnostic::error(
+                            Place::Key(at.clone()),
+                            format!("`{name}` has neither an `upstream` nor a `redirect`"),
+                        )
+                        .label("nothing answers for it")
+                        .help("add `upstream: 8080` with the port that answers"),
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    fn redirect(&mut self, hosts: &[HostPattern], value: &Value, at: &Path) -> Option<Target> {
+        let text = self.text(value, at, "a URL such as `https://new.example.com{path}`")??;
+        let place = Place::Value(at.clone());
+        match redirect::redirect(&text) {
+            Ok(redirect) => {
+                let to = redirect::host(&redirect);
+                if to.is_some_and(|to| hosts.contains(&HostPattern::Exact(to))) {
+                    self.add(
+                        Diagnostic::warning(place, "this redirect leads to its own site")
+                            .label("a client that follows it goes round in a circle"),
+                    );
+                }
+                Some(Target::Redirect(redirect))
+            }
+            Err(wrong) => {
+                self.add(wrong.at(place));
+                None
+            }
+        }
+    }
+
+    fn upstream(&mut self, written: &Shape<file::Upstream>, at: &Path) -> Option<Settings> {
+        let written = match written {
+            Shape::Mapping(written) => written,
+            Shape::Other(value) => return self.endpoints(value, at, ENDPOINT).map(settings),
+        };
+        self.keys(&written.unknown, at, words::UPSTREAM, "`upstream`");
+        let endpoints = match &written.endpoints {
+            Value::Absent => {
+                if self.whole && written.unknown.0.is_empty() {
+                    self.add(
+                        Diagnostic::error(Place::Key(at.clone()), "an upstream has no `endpoints`")
+                            .label("nothing to send requests to")
+                            .help("add `endpoints: [8080]` with the ports that answer"),
+                    );
+                }
+                None
+            }
+            value => self.endpoints(value, &at.key("endpoints"), ENDPOINT),
+        };
+        let wait = self.duration(&written.wait_for_endpoint, &at.key("wait_for_endpoint"));
+        let connect = self.bound(&written.connect_timeout, &at.key("connect_timeout"));
+        let response = self.bound(&written.response_timeout, &at.key("response_timeout"));
+        Some(Settings {
+            endpoints: endpoints?,
+            connect_timeout: connect?.map_or_else(ConnectTimeout::default, ConnectTimeout::Of),
+            response_timeout: response?.unwrap_or(RESPONSE_TIMEOUT),
+            wait_for_endpoint: wait?.unwrap_or(WAIT_FOR_ENDPOINT),
+        })
+    }
+
+    /// One endpoint or a list of them.
+    fn endpoints(&mut self, value: &Value, at: &Path, what: &str) -> Option<Vec<Address>> {
+        let list = match value {
+            Value::List(list) if list.is_empty() => {
+                self.add(
+                    Diagnostic::error(Place::Value(at.clone()), "a list of endpoints is empty")
+                        .label("nothing to send requests to")
+                        .help("write `[8080]` with the ports that answer"),
+                );
+                return None;
+            }
+            Value::List(list) => list,
+            Value::Absent
+            | Value::Null
+            | Value::Switch(_)
+            | Value::Number(_)
+            | Value::Text(_)
+            | Value::Mapping(_) => {
+                return self
+                    .endpoint(value, at, what)
+                    .map(|endpoint| vec![endpoint]);
+            }
+        };
+        let mut first: HashMap<Address, Path> = HashMap::new();
+        let mut endpoints = Some(Vec::with_capacity(list.len()));
+        for (n, value) in list.iter().enumerate() {
+            let at = at.at(n);
+            let endpoint = self.endpoint(value, &at, ENDPOINT);
+            if let Some(endpoint) = &endpoint {
+                match first.entry(endpoint.clone()) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(at.clone());
+                    }
+                    Entry::Occupied(first) => self.add(
+                        Diagnostic::warning(
+                            Place::Value(at),
+                            format!("the endpoint `{endpoint}` is here twice"),
+                        )
+                        .label("again here")
+                        .help("it takes two turns of each round")
+                        .other(Place::Value(first.get().clone()), "first here"),
+                    ),
+                }
+            }
+            endpoints = endpoints.zip(endpoint).map(|(mut endpoints, endpoint)| {
+                endpoints.push(endpoint);
+                endpoints
+            });
+        }
+        endpoints
+    }
+
+    fn endpoint(&mut self, value: &Value, at: &Path, what: &str) -> Option<Address> {
+        if let Value::Mapping(entries) = value {
+            return self.endpoint_in_long(entries, at);
+        }
+        let text = self.text(value, at, what)??;
+        let place = Place::Value(at.clone());
+        match endpoint::address(&text) {
+            Ok(address) => {
+                self.doubts(&address, place);
+                Some(address)
+            }
+            Err(wrong) => {
+                self.add(wrong.at(place));
+                None
+            }
+        }
+    }
+
+    /// `{ address: 8080 }`; the other keys of this form come later.
+    fn endpoint_in_long(&mut self, entries: &[(String, Value)], at: &Path) -> Option<Address> {
+        let mut address = None;
+        let mut unknown = false;
+        for (key, value) in entries {
+            let at = at.key(key);
+            if words::ENDPOINT.contains(&key.as_str()) {
+                address = self.endpoint(value, &at, ENDPOINT);
+            } else {
+                unknown = true;
+                self.unknown_key(key, &at, words::ENDPOINT, "an endpoint");
+            }
+        }
+        if !unknown && entries.is_empty() {
+            self.add(
+                Diagnostic::error(Place::Value(at.clone()), "an endpoint has no `address`")
+                    .label(format!("expected {ENDPOINT}")),
+            );
+        }
+        address
+    }
+
+    /// What is likely a mistake, but can be served.
+    fn doubts(&mut self, address: &Address, place: Place) {
+        if let Some((scheme, listener)) = self.own_listener(address) {
+            self.add(
+                Diagnostic::warning(place, format!("`{address}` is hostmux itself"))
+                    .label(format!("`listen.{scheme}` is {listener}"))
+                    .help("a request would come back to hostmux and be refused (508): write the port of your server"),
+            );
+        } else if let Address::Socket(socket) = address
+            && socket.ip().is_unspecified()
+        {
+            self.add(
+                Diagnostic::warning(place, format!("`{socket}` is an address to listen on"))
+                    .label("not one to connect to")
+                    .help(format!(
+                        "write `{}` for a port of this machine",
+                        socket.port()
+                    )),
+            );
+        }
+    }
+
+    fn certificate(
+        &mut self,
+        written: &Shape<file::Certificate>,
+        at: &Path,
+    ) -> Option<Option<CertificateFiles>> {
+        let Some(written) = self.mapping(written, at, "`{ chain: FILE, key: FILE }`")? else {
+            return Some(None);
+        };
+        self.keys(&written.unknown, at, words::CERTIFICATE, "`certificate`");
+        let chain = self.path(&written.chain, &at.key("chain"), "a PEM file");
+        let key = self.path(&written.key, &at.key("key"), "a PEM file");
+        match (chain?, key?) {
+            (Some(chain), Some(key)) => Some(Some(CertificateFiles { chain, key })),
+            (chain, key) => {
+                if self.whole && written.unknown.0.is_empty() {
+                    let missing = match (chain, key) {
+                        (Some(_), _) => "`key`",
+                        (None, Some(_)) => "`chain`",
+                        (None, None) => "`chain` and `key`",
+                    };
+                    self.add(
+                        Diagnostic::error(
+                            Place::Key(at.clone()),
+                            format!("`certificate` has no {missing}"),
+                        )
+                        .label(format!("{missing} missing"))
+                        .help("a certificate is `{ chain: certs/app.pem, key: certs/app.key }`"),
+                    );
+                }
+                None
+            }
+        }
+    }
+}
+
+fn settings(endpoints: Vec<Address>) -> Settings {
+    Settings {
+        endpoints,
+        connect_timeout: ConnectTimeout::default(),
+        response_timeout: RESPONSE_TIMEOUT,
+        wait_for_endpoint: WAIT_FOR_ENDPOINT,
+    }
+}

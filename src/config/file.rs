@@ -1,0 +1,345 @@
+//! `sites.yaml` as written: its shape, key for key. Nothing is judged here.
+//!
+//! The only user of serde_yaml. A value of the wrong kind is kept as it is and
+//! does not end the reading, so that every fault can be told at once.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::{MapAccessDeserializer, StringDeserializer};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::locate::unmask;
+
+/// The whole file. Only `sites` is required.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct File {
+    /// Where clients connect.
+    pub(super) listen: Shape<Listen>,
+    /// Where certificates come from.
+    pub(super) certificates: Shape<Certificates>,
+    /// Networks or single addresses whose `X-Forwarded-*`, `Forwarded` and
+    /// `X-Request-ID` are believed. Absent: none.
+    pub(super) trusted_proxies: Value,
+    /// What is written to the log, and how.
+    pub(super) log: Shape<Log>,
+    /// Policies of all sites, where a site does not say otherwise.
+    /// Of the keys of a site only these: `host`, `plain_http`, `hsts`, `max_body`.
+    pub(super) defaults: Shape<Site>,
+    /// Host → site. A host is a name, or `"*.name"` for all names one label below.
+    pub(super) sites: Shape<Entries<Shape<Site>>>,
+    /// The site of all names that `sites` does not have. Absent: they get a 404.
+    pub(super) fallback: Shape<Site>,
+    #[serde(flatten)]
+    pub(super) unknown: Entries<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Listen {
+    /// A port (all addresses, IPv6 and IPv4), `addr:port`, or a list of these. Absent: 443.
+    pub(super) https: Value,
+    /// The same, or `off`. Absent: 80.
+    pub(super) http: Value,
+    #[serde(flatten)]
+    pub(super) unknown: Entries<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Certificates {
+    /// A folder, beside this file unless absolute. Absent: `certs`.
+    pub(super) directory: Value,
+    /// What a name that no certificate covers gets: `local_ca` or `refuse`.
+    /// Absent: `local_ca`.
+    pub(super) otherwise: Value,
+    #[serde(flatten)]
+    pub(super) unknown: Entries<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Log {
+    /// `text`, `json` or `combined`. Absent: text on a terminal, JSON otherwise.
+    pub(super) format: Value,
+    /// Whether each exchange gets a line: `on` or `off`. Absent: `on`.
+    pub(super) requests: Value,
+    #[serde(flatten)]
+    pub(super) unknown: Entries<IgnoredAny>,
+}
+
+/// A site in its long form.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Site {
+    /// What answers: an endpoint, a list of them, or the long form.
+    pub(super) upstream: Shape<Upstream>,
+    /// An `http://` or `https://` URL to send every request to instead;
+    /// `{path}` in it is the request's path and query.
+    pub(super) redirect: Value,
+    /// The certificate to show. Absent: one of `certificates.directory` by its names.
+    pub(super) certificate: Shape<Certificate>,
+    /// The `Host` an endpoint sees: `preserve`, `endpoint`, or a name. Absent: `preserve`.
+    pub(super) host: Value,
+    /// What a request over plain HTTP gets: `redirect`, `serve` or `refuse`.
+    /// Absent: `redirect`.
+    pub(super) plain_http: Value,
+    /// `Strict-Transport-Security`: `off`, `on` (a year), a duration, or the
+    /// long form. Absent: `off`.
+    pub(super) hsts: Shape<Hsts>,
+    /// The largest request body, such as `10MiB`; `off`: no bound. Absent: `off`.
+    pub(super) max_body: Value,
+    #[serde(flatten)]
+    pub(super) unknown: Entries<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Hsts {
+    /// How long a browser remembers. Required.
+    pub(super) max_age: Value,
+    /// Whether it holds for all names below. Absent: `off`.
+    pub(super) include_subdomains: Value,
+    /// Whether browsers may build the name in. Absent: `off`.
+    pub(super) preload: Value,
+    #[serde(flatten)]
+    pub(super) unknown: Entries<IgnoredAny>,
+}
+
+/// A pair of PEM files, beside this file unless absolute. Both are required.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Certificate {
+    /// The certificate and those that link it to a CA.
+    pub(super) chain: Value,
+    /// Its private key.
+    pub(super) key: Value,
+    #[serde(flatten)]
+    pub(super) unknown: Entries<IgnoredAny>,
+}
+
+/// An upstream in its long form.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Upstream {
+    /// One or several, taken in turns. Required.
+    pub(super) endpoints: Value,
+    /// How long a request waits for a loopback endpoint that refuses, which is
+    /// probably restarting. Absent: `5s`; `0s`: not at all.
+    pub(super) wait_for_endpoint: Value,
+    /// How long a connect may take. Absent: `1s` on this machine, `3s` elsewhere.
+    pub(super) connect_timeout: Value,
+    /// How long the head of a response may take. Absent: `300s`.
+    pub(super) response_timeout: Value,
+    #[serde(flatten)]
+    pub(super) unknown: Entries<IgnoredAny>,
+}
+
+/// A value of any kind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Value {
+    /// The key is not there.
+    #[default]
+    Absent,
+    /// `~`, `null`, or nothing behind the key.
+    Null,
+    /// `true` or `false`; YAML 1.2 reads `on` and `off` as texts.
+    Switch(bool),
+    /// In its usual spelling: `0x10` is 16.
+    Number(String),
+    Text(String),
+    List(Vec<Self>),
+    Mapping(Vec<(String, Self)>),
+}
+
+/// A mapping with known keys, or whatever else stands there.
+#[derive(Debug)]
+pub(super) enum Shape<T> {
+    Mapping(T),
+    Other(Value),
+}
+
+impl<T> Default for Shape<T> {
+    fn default() -> Self {
+        Self::Other(Value::Absent)
+    }
+}
+
+/// A mapping in the order of the file.
+#[derive(Debug)]
+pub(super) struct Entries<T>(pub(super) Vec<(String, T)>);
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+/// Why serde_yaml could not read a text.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub(super) message: String,
+    /// Line and column, both from 1.
+    pub(super) at: Option<(usize, usize)>,
+}
+
+impl File {
+    pub(super) fn read(text: &str) -> Result<Self, Unreadable> {
+        match serde_yaml::from_str::<Shape<Self>>(text) {
+            Ok(Shape::Mapping(file)) => Ok(file),
+            Ok(Shape::Other(Value::Null)) => Ok(Self::default()),
+            Ok(Shape::Other(_)) => Err(Unreadable {
+                message: NO_MAPPING.to_owned(),
+                at: None,
+            }),
+            Err(error) => Err(Unreadable {
+                message: error.to_string(),
+                at: error.location().map(|at| (at.line(), at.column())),
+            }),
+        }
+    }
+}
+
+const NO_MAPPING: &str = "the file is not a mapping of keys to values";
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Shape<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ShapeVisitor(PhantomData))
+    }
+}
+
+struct ShapeVisitor<T>(PhantomData<T>);
+
+/// The scalars and lists of a visitor, which are all read by [`ValueVisitor`].
+macro_rules! as_values {
+    ($wrap:expr) => {
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a value")
+        }
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok($wrap(Value::Null))
+        }
+        fn visit_none<E>(self) -> Result<Self::Value, E> {
+            Ok($wrap(Value::Null))
+        }
+        fn visit_bool<E>(self, on: bool) -> Result<Self::Value, E> {
+            Ok($wrap(Value::Switch(on)))
+        }
+        fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+            Ok($wrap(Value::Number(number.to_string())))
+        }
+        fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+            Ok($wrap(Value::Number(number.to_string())))
+        }
+        fn visit_u128<E>(self, number: u128) -> Result<Self::Value, E> {
+            Ok($wrap(Value::Number(number.to_string())))
+        }
+        fn visit_i128<E>(self, number: i128) -> Result<Self::Value, E> {
+            Ok($wrap(Value::Number(number.to_string())))
+        }
+        fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+            Ok($wrap(Value::Number(format!("{number:?}"))))
+        }
+        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+            Ok($wrap(Value::Text(text.to_owned())))
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut values = Vec::new();
+            while let Some(value) = list.next_element()? {
+                values.push(value);
+            }
+            Ok($wrap(Value::List(values)))
+        }
+    };
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ShapeVisitor<T> {
+    type Value = Shape<T>;
+
+    as_values!(Shape::Other);
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        let once = Once {
+            map,
+            seen: HashSet::new(),
+        };
+        T::deserialize(MapAccessDeserializer::new(once)).map(Shape::Mapping)
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    as_values!(std::convert::identity);
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some((key, value)) = map.next_entry::<String, Value>()? {
+            entries.push((unmask(&key), value));
+        }
+        Ok(Value::Mapping(entries))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(EntriesVisitor(PhantomData))
+    }
+}
+
+struct EntriesVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for EntriesVisitor<T> {
+    type Value = Entries<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a mapping")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<T>, A::Error> {
+        let mut entries = Vec::new();
+        while let Some((key, value)) = map.next_entry::<String, T>()? {
+            entries.push((unmask(&key), value));
+        }
+        Ok(Entries(entries))
+    }
+}
+
+/// A mapping whose second of two equal keys is passed over: the first pass over
+/// the text has told of it, and serde would end the reading here.
+struct Once<A> {
+    map: A,
+    seen: HashSet<String>,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Once<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
+        while let Some(key) = self.map.next_key::<String>()? {
+            if self.seen.insert(key.clone()) {
+                return seed.deserialize(StringDeserializer::new(key)).map(Some);
+            }
+            self.map.next_value::<IgnoredAny>()?;
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.map.next_value_seed(seed)
+    }
+}

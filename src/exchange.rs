@@ -1,0 +1,143 @@
+//! An exchange: one request with its answer, and what is known of it so far.
+
+use std::cell::Cell;
+use std::fmt;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
+
+use crate::host::Authority;
+
+/// The name of one exchange: a UUIDv7 (RFC 9562 §5.7), or what a trusted proxy called it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(Text);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Text {
+    Ours([u8; 36]),
+    Theirs(Arc<str>),
+}
+
+impl RequestId {
+    /// A new id of this time and these 74 random bits.
+    pub fn new(since_epoch: Duration, random: u128) -> Self {
+        let millis = since_epoch.as_millis() & 0xffff_ffff_ffff;
+        // 48 bits of time, version 7, 12 random bits, variant 2, 62 random bits.
+        let value = millis << 80
+            | 0x7 << 76
+            | (random >> 64 & 0xfff) << 64
+            | 0x2 << 62
+            | (random & 0x3fff_ffff_ffff_ffff);
+        let mut text = [b'-'; 36];
+        let mut nibbles = (0..32)
+            .rev()
+            .map(|place| (value >> (place * 4) & 0xf) as usize);
+        for (at, slot) in text.iter_mut().enumerate() {
+            if !matches!(at, 8 | 13 | 18 | 23)
+                && let Some(nibble) = nibbles.next()
+            {
+                *slot = b"0123456789abcdef"[nibble];
+            }
+        }
+        Self(Text::Ours(text))
+    }
+
+    /// The id a trusted proxy gave: up to 128 visible characters, without quotes.
+    pub fn given(text: &str) -> Option<Self> {
+        let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+        (!text.is_empty() && text.len() <= 128 && text.bytes().all(plain))
+            .then(|| Self(Text::Theirs(text.into())))
+    }
+
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            Text::Ours(text) => std::str::from_utf8(text).unwrap_or_default(),
+            Text::Theirs(text) => text,
+        }
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What is known of one request.
+#[derive(Debug)]
+pub struct Exchange {
+    pub id: RequestId,
+    pub started: Instant,
+    pub at: SystemTime,
+    /// Who asks; behind a trusted proxy, whom that proxy names.
+    pub client: IpAddr,
+    pub secure: bool,
+    pub version: Version,
+    pub method: Method,
+    pub uri: Uri,
+    /// The `Host` field, where there is one.
+    pub host: Option<HeaderValue>,
+    /// The `User-Agent` and `Referer`, for the combined log format only.
+    pub agent: Option<Arc<Agent>>,
+    /// The site's name in `sites.yaml`; `None`: none was found.
+    pub site: Option<Arc<str>>,
+    /// The last endpoint tried.
+    pub endpoint: Option<Arc<str>>,
+    pub attempts: u32,
+    pub status: Option<StatusCode>,
+    pub reason: Option<&'static str>,
+    /// The failure in full, for the log.
+    pub detail: Option<String>,
+    /// Counted by the request's body, where there is one.
+    pub bytes_in: Option<Rc<Cell<u64>>>,
+    pub bytes_out: u64,
+    /// The answer went out whole.
+    pub complete: bool,
+}
+
+/// What the client says of itself.
+#[derive(Debug, Default)]
+pub struct Agent {
+    pub user_agent: String,
+    pub referer: String,
+}
+
+impl Exchange {
+    /// The name asked for, in its canonical spelling; `None` where there is none that is one.
+    pub fn host_name(&self) -> Option<String> {
+        let text = match self.uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => self.host.as_ref()?.to_str().ok()?,
+        };
+        Some(Authority::parse(text).ok()?.name.into_owned())
+    }
+
+    /// Whether the client is on this machine: it may be told what is behind the door.
+    pub fn is_near(&self) -> bool {
+        self.client.is_loopback()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_id_is_a_uuid_of_version_7() {
+        let id = RequestId::new(Duration::from_millis(0x0190_1234_5678), u128::MAX);
+        assert_eq!(id.as_str(), "01901234-5678-7fff-bfff-ffffffffffff");
+        let id = RequestId::new(Duration::ZERO, 0);
+        assert_eq!(id.as_str(), "00000000-0000-7000-8000-000000000000");
+    }
+
+    #[test]
+    fn a_given_id_must_be_harmless() {
+        assert_eq!(RequestId::given("abc-1").unwrap().as_str(), "abc-1");
+        for text in ["", "a b", "a\"b", "a\nb", "ä", &"a".repeat(129)] {
+            assert!(RequestId::given(text).is_none(), "{text:?}");
+        }
+    }
+}

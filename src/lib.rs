@@ -1,0 +1,80 @@
+//! hostmux: the front door of one machine. Names to local ports, over TLS.
+//!
+//! Text becomes meaning, meaning becomes a snapshot, and every request reads
+//! one snapshot from top to bottom.
+//!
+//! ```text
+//! sites.yaml ──▶ config::file ──check──▶ Config ──build(previous)──▶ Snapshot ──▶ Live
+//!    text         shape              meaning, plain data         what must be open    │
+//!                                                                                     │ once a request
+//! TCP ─▶ listener ─▶ transport (TLS by SNI) ─▶ h1 or h2 ─▶ Proxy::serve ─▶ answer ─▶ Site ◀──┘
+//!                                                              ▲             │
+//!                     request id, HSTS, access line ───────────┘          forward ─▶ endpoint
+//! ```
+//!
+//! # A request's life
+//!
+//! 1. [`server`] accepts on one thread and hands the connection to the thread
+//!    with the fewest. It stays there: each thread has a runtime of its own,
+//!    its own idle connections to endpoints, and its own coarse clock ([`rt`]).
+//! 2. `server::transport` is the client's socket. What a wake-up writes leaves
+//!    in one send; over TLS it is sealed into full records first.
+//! 3. `server::connection` drives hyper's HTTP/1 or HTTP/2, chosen by ALPN.
+//! 4. [`proxy::Proxy::serve`] answers one request. Its inner ring admits it
+//!    ([`proxy::strict`], before any endpoint is asked), finds the [`site`],
+//!    and forwards it. An error becomes a response there and nowhere else.
+//! 5. `proxy::forward` is the attempt loop: pick an endpoint, take or open a
+//!    connection, send, and again where [`proxy::retry`] allows it.
+//! 6. [`upstream::client`] speaks HTTP/1.1 to the endpoint, in the same task.
+//!    The answer's body carries the connection and gives it back at its end.
+//! 7. `proxy::watch` sees the answer's end and writes its one access line.
+//!
+//! # Who may import whom
+//!
+//! Bottom first; a file names only its own row or a row above it.
+//!
+//! | row | modules |
+//! |---|---|
+//! | values | [`host`] [`units`] [`diagnostic`] [`body`] |
+//! | thread | [`rt`] |
+//! | words | [`error`] [`exchange`] |
+//! | parts | [`upstream`] [`tls`] |
+//! | config | [`config`] |
+//! | snapshot | [`snapshot`] [`site`] |
+//! | observe | [`observe`] |
+//! | proxy | [`proxy`] |
+//! | server | [`server`] |
+//! | cli | [`cli`] |
+//!
+//! `tests/it/layers.rs` enforces it.
+//!
+//! # Invariants, most of them absences
+//!
+//! - Only [`error`] chooses a status for a failure; only [`proxy`] turns an
+//!   error into a response; only [`observe::access_log`] writes an access
+//!   line, exactly one an exchange, when its body has ended.
+//! - A request sees one snapshot. A snapshot never changes.
+//! - No byte of framing of one side reaches the other: requests and answers
+//!   are framed anew.
+//! - Every queue, buffer, retry, header section, body kept in memory and wait
+//!   has a bound, with a name and a default in one place.
+//! - Tasks: one a client's connection, one a stream of HTTP/2, one clock a
+//!   thread, one for each listener. Each ends at drain.
+//! - No `unwrap` or `expect` on anything a client, an upstream or a file said.
+
+pub mod body;
+pub mod cli;
+pub mod config;
+pub mod diagnostic;
+pub mod error;
+pub mod exchange;
+pub mod host;
+pub mod observe;
+pub mod proxy;
+pub mod rt;
+pub mod server;
+pub mod site;
+pub mod snapshot;
+pub mod tls;
+pub mod units;
+pub mod upstream;

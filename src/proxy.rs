@@ -1,0 +1,302 @@
+//! One request: from its head to the answer that ends it.
+//!
+//! [`Proxy::serve`] is the outer ring: it never fails, an error becomes its
+//! response there and nowhere else. [`Proxy::answer`] is the inner ring, top
+//! to bottom: admit, find the site, forward.
+
+mod forward;
+mod guard;
+pub mod headers;
+pub mod intake;
+pub mod origin;
+pub mod reply;
+pub mod retry;
+pub mod strict;
+mod watch;
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use http::header::{HOST, LOCATION, REFERER, STRICT_TRANSPORT_SECURITY, USER_AGENT};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use self::intake::Intake;
+use self::origin::Origin;
+use self::reply::Form;
+use self::strict::Admitted;
+use crate::body::Body;
+use crate::config::{PlainHttp, Redirect};
+use crate::error::ProxyError;
+use crate::exchange::{Agent, Exchange, RequestId};
+use crate::observe::access_log::AccessLog;
+use crate::rt;
+use crate::site::{Site, Target};
+use crate::snapshot::{Live, Snapshot};
+use crate::tls;
+use crate::upstream::client::wire::Wire;
+
+pub use self::watch::{Busy, Watch};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Who is at the other end of a client's connection. One a connection.
+pub struct Peer {
+    pub address: SocketAddr,
+    /// Over TLS.
+    pub secure: bool,
+    /// What the client was shown in its handshake.
+    pub chosen: Option<tls::Chosen>,
+    pub tie: Rc<Tie>,
+}
+
+/// What a connection and its exchanges tell each other.
+#[derive(Default)]
+pub struct Tie {
+    /// Exchanges that have begun and not ended.
+    pub busy: Cell<u32>,
+    /// Exchanges that have begun, ever.
+    pub served: Cell<u64>,
+    /// The thread knows whom to wake for a drain.
+    pub known: Cell<bool>,
+    /// The client takes nothing just now.
+    pub stalled: Rc<Cell<bool>>,
+    /// The endpoint's connection behind a 101 that is being answered.
+    switched: RefCell<Option<Wire>>,
+    /// After a 101: what the connection becomes when hyper has let it go.
+    pub tunnel: RefCell<Option<Tunnel>>,
+}
+
+/// The endpoint's side of an upgraded connection, and its exchange, which ends with it.
+pub struct Tunnel {
+    pub wire: Wire,
+    pub watch: Watch,
+}
+
+/// What answers requests. Outlives snapshots; one a process, shared by all threads.
+pub struct Proxy {
+    live: Live,
+    /// How this hostmux calls itself in `Via`, told from all others.
+    via: String,
+    access_log: Option<AccessLog>,
+}
+
+impl Proxy {
+    pub fn new(snapshot: Snapshot, access_log: Option<AccessLog>) -> Self {
+        Self {
+            live: Live::new(snapshot),
+            via: format!("hostmux-{:08x}", rt::random() as u32),
+            access_log,
+        }
+    }
+
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    pub fn access_log(&self) -> Option<&AccessLog> {
+        self.access_log.as_ref()
+    }
+
+    /// Answers one request. Never fails. Dropping the future gives the request up.
+    pub async fn serve(&self, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+        let busy = Busy::begin(&peer.tie);
+        let snapshot = self.live.current();
+        let (parts, body) = request.into_parts();
+        let origin = Origin::of(
+            peer.address.ip(),
+            peer.secure,
+            &parts.headers,
+            &snapshot.trusted_proxies,
+        );
+        let mut watch = Watch::begin(
+            self.exchange(&snapshot, &origin, &parts),
+            self.access_log.as_ref(),
+            busy,
+        );
+        let exchange = watch.exchange_mut();
+        let answered =
+            guard::catch_panic(self.answer(&snapshot, exchange, peer, &parts, &origin, body)).await;
+        let mut response = match answered.unwrap_or(Err(ProxyError::Panicked)) {
+            Ok(response) => response,
+            Err(error) => {
+                exchange.reason = Some(error.facts().reason);
+                exchange.detail = Some(reply::detail(&error));
+                reply::to(&error, exchange, Form::wanted(&parts.headers))
+            }
+        };
+        exchange.status = Some(response.status());
+        if let Ok(id) = HeaderValue::from_str(exchange.id.as_str()) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        watch.over(response, peer)
+    }
+
+    fn exchange(&self, snapshot: &Snapshot, origin: &Origin, parts: &Parts) -> Exchange {
+        let at = SystemTime::now();
+        let given = match origin.trusted {
+            true => parts
+                .headers
+                .get(REQUEST_ID)
+                .and_then(|value| RequestId::given(value.to_str().ok()?)),
+            false => None,
+        };
+        let text = |name: HeaderName| {
+            parts.headers.get(name).map_or_else(String::new, |value| {
+                String::from_utf8_lossy(value.as_bytes()).into()
+            })
+        };
+        Exchange {
+            id: given.unwrap_or_else(|| {
+                let since_epoch = at
+                    .duration_since(SystemTime::UNIX_EPOCH)
+                    .unwrap_or_default();
+                RequestId::new(since_epoch, rt::random())
+            }),
+            started: Instant::now(),
+            at,
+            client: origin.client,
+            secure: origin.secure,
+            version: parts.version,
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            host: parts.headers.get(HOST).cloned(),
+            agent: snapshot.log_agents.then(|| {
+                Arc::new(Agent {
+                    user_agent: text(USER_AGENT),
+                    referer: text(REFERER),
+                })
+            }),
+            site: None,
+            endpoint: None,
+            attempts: 0,
+            status: None,
+            reason: None,
+            detail: None,
+            bytes_in: None,
+            bytes_out: 0,
+            complete: false,
+        }
+    }
+
+    async fn answer(
+        &self,
+        snapshot: &Snapshot,
+        exchange: &mut Exchange,
+        peer: &Peer,
+        parts: &Parts,
+        origin: &Origin,
+        body: Incoming,
+    ) -> Result<Response<Body>, ProxyError> {
+        let admitted = strict::admit(parts)?;
+        let name = admitted.authority.name.as_ref();
+        let site = self.site(snapshot, peer, name)?;
+        exchange.site = Some(site.name.clone());
+        if headers::has_passed(&parts.headers, &self.via) {
+            return Err(ProxyError::Loop(site.name.to_string()));
+        }
+        if !origin.secure {
+            match site.plain_http {
+                PlainHttp::Serve => {}
+                PlainHttp::Redirect => return Ok(to_https(&admitted, parts, snapshot.https_port)),
+                PlainHttp::Refuse => return Err(ProxyError::PlainRefused(name.to_owned())),
+            }
+        }
+        let mut response = match &site.target {
+            Target::Redirect(redirect) => redirected(redirect, parts),
+            Target::Upstream(upstream) => {
+                let intake =
+                    declared(parts, site.max_body).map(|()| Intake::new(body, site.max_body))?;
+                let request = forward::Request {
+                    parts,
+                    admitted: &admitted,
+                    origin,
+                    intake,
+                    via: &self.via,
+                    peer,
+                };
+                forward::forward(site, upstream, exchange, &request).await?
+            }
+        };
+        if let Some(hsts) = &site.hsts
+            && origin.secure
+        {
+            response
+                .headers_mut()
+                .insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
+        Ok(response)
+    }
+
+    /// The site of a name; 421 where the connection was made for another.
+    fn site<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        peer: &Peer,
+        name: &str,
+    ) -> Result<&'s Site, ProxyError> {
+        let Some(site) = snapshot.sites.get(name) else {
+            return match &snapshot.fallback {
+                Some(fallback) => Ok(fallback),
+                None => Err(ProxyError::NoSite(name.to_owned())),
+            };
+        };
+        // RFC 9110 §15.5.20: a browser may use one connection for all names its certificate covers.
+        match &peer.chosen {
+            Some(chosen)
+                if chosen.server_name.as_deref() != Some(name) && !chosen.identity.covers(name) =>
+            {
+                Err(ProxyError::Misdirected(name.to_owned()))
+            }
+            _ => Ok(site),
+        }
+    }
+}
+
+/// A length that is over the site's bound is refused before the body is read.
+fn declared(parts: &Parts, max_body: Option<u64>) -> Result<(), ProxyError> {
+    let length = content_length(&parts.headers);
+    match (max_body, length) {
+        (Some(max), Some(length)) if length > max => Err(ProxyError::BodyTooLarge { max }),
+        _ => Ok(()),
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(http::header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}
+
+/// 308 keeps method, path and query (RFC 9110 §15.4.9).
+fn to_https(admitted: &Admitted<'_>, parts: &Parts, https_port: u16) -> Response<Body> {
+    let port = if https_port == 443 {
+        String::new()
+    } else {
+        format!(":{https_port}")
+    };
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let path = if path == "*" { "/" } else { path };
+    permanent(&format!("https://{}{port}{path}", admitted.authority.name))
+}
+
+fn redirected(redirect: &Redirect, parts: &Parts) -> Response<Body> {
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    permanent(&redirect.template.replace("{path}", path))
+}
+
+fn permanent(location: &str) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    if let Ok(location) = HeaderValue::from_str(location) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}

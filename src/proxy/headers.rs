@@ -1,0 +1,393 @@
+//! A request's header as an endpoint gets it, and what is taken off an answer's.
+//!
+//! Written straight into the bytes to send, in one pass over the client's
+//! fields: what is the connection's ends here (RFC 9110 §7.6.1), what a client
+//! may not say is dropped, and ours is written last, so that no field of the
+//! client's can remove or shadow it.
+
+use http::header::{CONNECTION, COOKIE, HeaderMap, HeaderName, TE};
+use http::request::Parts;
+use http::{Method, Version};
+
+use super::origin::Origin;
+use crate::upstream::h1::Framing;
+
+/// What of a request is not in its own header.
+pub struct Outgoing<'a> {
+    pub parts: &'a Parts,
+    /// `Host` as the endpoint is to see it.
+    pub host: &'a str,
+    /// `Host` as the client sent it.
+    pub asked: &'a str,
+    pub origin: &'a Origin,
+    pub request_id: &'a str,
+    /// How this hostmux calls itself in `Via`.
+    pub via: &'a str,
+    pub framing: Framing,
+    pub expects_continue: bool,
+    /// `Upgrade: websocket` goes on.
+    pub upgrades: bool,
+}
+
+/// The head of the request, ready for the wire.
+pub fn request_head(outgoing: &Outgoing<'_>) -> Vec<u8> {
+    let Outgoing { parts, .. } = outgoing;
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
+    let mut out = Vec::with_capacity(HEAD_BYTES);
+    out.extend_from_slice(parts.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+    out.extend_from_slice(outgoing.host.as_bytes());
+    out.extend_from_slice(b"\r\n");
+
+    let listed = listed(&parts.headers);
+    let mut cookies = 0;
+    for (name, value) in &parts.headers {
+        if *name == COOKIE {
+            cookies += 1;
+            continue;
+        }
+        if passes(name.as_str())
+            && !listed
+                .iter()
+                .any(|listed| name.as_str().eq_ignore_ascii_case(listed))
+        {
+            line(&mut out, name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    if cookies > 0 {
+        cookie_line(&mut out, &parts.headers);
+    }
+    framing_lines(&mut out, outgoing);
+    outgoing.origin.write(outgoing.asked, &mut out);
+    line(&mut out, b"x-request-id", outgoing.request_id.as_bytes());
+    via_line(&mut out, outgoing);
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// Room for a common head at once.
+const HEAD_BYTES: usize = 1024;
+
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether a client's field goes on. Names with `_` collide with those with
+/// `-` in CGI and WSGI, so that a client could set `X_Forwarded_For`.
+fn passes(name: &str) -> bool {
+    !matches!(
+        name,
+        "host"
+            | "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "content-length"
+            | "upgrade"
+            | "http2-settings"
+            | "expect"
+            | "forwarded"
+            | "via"
+            | "x-forwarded-for"
+            | "x-forwarded-proto"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-forwarded-prefix"
+            | "x-forwarded-server"
+            | "x-real-ip"
+            | "x-request-id"
+    ) && !name.contains('_')
+}
+
+/// What every `Connection` line names, but not what a request cannot do without.
+fn listed(headers: &HeaderMap) -> Vec<&str> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|token| {
+            !token.is_empty() && !matches!(*token, "close" | "keep-alive" | "Upgrade" | "upgrade")
+        })
+        .collect()
+}
+
+/// RFC 9113 §8.2.3: cookies that HTTP/2 splits are one line to HTTP/1.1.
+fn cookie_line(out: &mut Vec<u8>, headers: &HeaderMap) {
+    out.extend_from_slice(b"cookie: ");
+    for (n, value) in headers.get_all(COOKIE).iter().enumerate() {
+        if n > 0 {
+            out.extend_from_slice(b"; ");
+        }
+        out.extend_from_slice(value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn framing_lines(out: &mut Vec<u8>, outgoing: &Outgoing<'_>) {
+    match outgoing.framing {
+        // RFC 9110 §8.6: a method that has a body by its nature says so even when it is empty.
+        Framing::Length(0) if !expects_body(&outgoing.parts.method) => {}
+        Framing::Length(length) => {
+            let mut digits = [0; 20];
+            line(out, b"content-length", decimal(length, &mut digits));
+        }
+        Framing::Chunked | Framing::UntilClose => {
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n")
+        }
+    }
+    if outgoing.expects_continue {
+        out.extend_from_slice(b"expect: 100-continue\r\n");
+    }
+    let te = outgoing.parts.headers.get_all(TE).iter();
+    let trailers = te
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|token| token.trim().eq_ignore_ascii_case("trailers"));
+    match (outgoing.upgrades, trailers) {
+        (true, _) => out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n"),
+        (false, true) => out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n"),
+        (false, false) => {}
+    }
+}
+
+fn expects_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+fn decimal(mut value: u64, digits: &mut [u8; 20]) -> &[u8] {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            return &digits[at..];
+        }
+    }
+}
+
+/// RFC 9110 §7.6.3: our hop is added behind those before it.
+fn via_line(out: &mut Vec<u8>, outgoing: &Outgoing<'_>) {
+    out.extend_from_slice(b"via: ");
+    for value in outgoing.parts.headers.get_all("via") {
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b", ");
+    }
+    let version: &[u8] = match outgoing.parts.version {
+        Version::HTTP_10 => b"1.0 ",
+        Version::HTTP_2 => b"2 ",
+        _ => b"1.1 ",
+    };
+    out.extend_from_slice(version);
+    out.extend_from_slice(outgoing.via.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether a request has been here before.
+pub fn has_passed(headers: &HeaderMap, via: &str) -> bool {
+    headers
+        .get_all("via")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.contains(via))
+}
+
+/// Whether a request asks for a WebSocket (RFC 6455 §4.1).
+pub fn asks_websocket(parts: &Parts) -> bool {
+    parts.version == Version::HTTP_11
+        && parts.method == Method::GET
+        && has_token(&parts.headers, &http::header::UPGRADE, "websocket")
+        && has_token(&parts.headers, &CONNECTION, "upgrade")
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|part| part.trim().eq_ignore_ascii_case(token))
+}
+
+/// Takes fields out of request trailers that may not stand there: framing,
+/// routing and credentials (RFC 9110 §6.5.1).
+pub fn clean_trailers(trailers: &mut HeaderMap) {
+    let refused: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| {
+            !passes(name.as_str())
+                || matches!(
+                    name.as_str(),
+                    "authorization"
+                        | "cookie"
+                        | "trailer"
+                        | "content-type"
+                        | "content-encoding"
+                        | "content-range"
+                )
+        })
+        .cloned()
+        .collect();
+    for name in refused {
+        trailers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn head(
+        version: Version,
+        fields: &[(&str, &str)],
+        change: impl FnOnce(&mut Outgoing<'_>),
+    ) -> String {
+        let mut request = Request::builder()
+            .version(version)
+            .uri("/a?b=%2F")
+            .method("GET");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let parts = request.body(()).unwrap().into_parts().0;
+        let origin = Origin {
+            client: [9, 9, 9, 9].into(),
+            chain: None,
+            secure: true,
+            host: None,
+            trusted: false,
+        };
+        let mut outgoing = Outgoing {
+            parts: &parts,
+            host: "a.com",
+            asked: "a.com",
+            origin: &origin,
+            request_id: "id",
+            via: "hostmux-1",
+            framing: Framing::Length(0),
+            expects_continue: false,
+            upgrades: false,
+        };
+        change(&mut outgoing);
+        let text = String::from_utf8(request_head(&outgoing)).unwrap();
+        let ours = text.find("x-forwarded-for").unwrap();
+        let end = text.find("x-request-id").unwrap();
+        format!("{}{}", &text[..ours], &text[end..]).replace("\r\n", "|")
+    }
+
+    #[test]
+    fn what_is_the_clients_goes_on_and_what_is_the_connections_does_not() {
+        let fields = [
+            ("host", "a.com"),
+            ("accept", "*/*"),
+            ("connection", "keep-alive, X-Hop"),
+            ("connection", "X-Forwarded-For, X-Other"),
+            ("x-hop", "1"),
+            ("x-other", "1"),
+            ("keep-alive", "5"),
+            ("te", "gzip"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "x"),
+            ("x_forwarded_for", "6.6.6.6"),
+            ("x-forwarded-for", "6.6.6.6"),
+            ("forwarded", "for=6.6.6.6"),
+            ("x-request-id", "theirs"),
+            ("accept", "text/html"),
+        ];
+        assert_eq!(
+            head(Version::HTTP_11, &fields, |_| {}),
+            "GET /a?b=%2F HTTP/1.1|host: a.com|accept: */*|accept: text/html|x-request-id: id|via: 1.1 hostmux-1||",
+        );
+    }
+
+    #[test]
+    fn cookies_are_one_line() {
+        let fields = [("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")];
+        let got = head(Version::HTTP_2, &fields, |_| {});
+        assert!(got.contains("|x: y|cookie: a=1; b=2|"), "{got}");
+        assert!(got.ends_with("via: 2 hostmux-1||"), "{got}");
+    }
+
+    #[test]
+    fn a_body_is_framed_by_us() {
+        let check = |framing: Framing, want: &str| {
+            let fields = [("content-length", "7"), ("transfer-encoding", "chunked")];
+            let got = head(Version::HTTP_11, &fields, |outgoing| {
+                outgoing.framing = framing
+            });
+            assert!(got.contains(want), "{got}");
+        };
+        check(
+            Framing::Length(7),
+            "|host: a.com|content-length: 7|x-request-id",
+        );
+        check(
+            Framing::Length(u64::MAX),
+            "|content-length: 18446744073709551615|",
+        );
+        check(
+            Framing::Chunked,
+            "|host: a.com|transfer-encoding: chunked|x-request-id",
+        );
+        check(Framing::Length(0), "|host: a.com|x-request-id");
+    }
+
+    #[test]
+    fn te_trailers_and_a_websocket_go_on() {
+        let got = head(Version::HTTP_2, &[("te", "trailers")], |_| {});
+        assert!(got.contains("|te: trailers|connection: te|"), "{got}");
+        let got = head(Version::HTTP_11, &[("upgrade", "websocket")], |outgoing| {
+            outgoing.upgrades = true
+        });
+        assert!(
+            got.contains("|connection: upgrade|upgrade: websocket|"),
+            "{got}"
+        );
+    }
+
+    #[test]
+    fn hops_before_us_are_kept() {
+        let got = head(
+            Version::HTTP_11,
+            &[("via", "1.0 a"), ("via", "1.1 b")],
+            |_| {},
+        );
+        assert!(got.contains("|via: 1.0 a, 1.1 b, 1.1 hostmux-1|"), "{got}");
+    }
+
+    #[test]
+    fn trailers_carry_no_framing_and_no_credentials() {
+        let mut trailers = HeaderMap::new();
+        for name in [
+            "x-sum",
+            "content-length",
+            "host",
+            "authorization",
+            "x-forwarded-for",
+            "a_b",
+        ] {
+            trailers.insert(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                "1".parse().unwrap(),
+            );
+        }
+        clean_trailers(&mut trailers);
+        assert_eq!(
+            trailers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["x-sum"]
+        );
+    }
+}

@@ -1,0 +1,197 @@
+//! A request's body on its way in: counted, bounded, timed, and kept for
+//! another attempt while it is small.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::headers;
+use super::retry::Replay;
+use crate::body::{Body, BoxError};
+use crate::error::ProxyError;
+use crate::rt::clock::Wait;
+
+/// The most of a body that is kept for another attempt.
+pub const KEPT_BYTES_MAX: usize = 64 * 1024;
+/// How long a client may send nothing in the middle of a body.
+pub const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// The body of one request; each attempt reads it from the start.
+#[derive(Clone)]
+pub struct Intake(Option<Rc<RefCell<Inner>>>);
+
+struct Inner {
+    source: Incoming,
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    /// All that was read is in `kept`.
+    whole: bool,
+    trailers: Option<HeaderMap>,
+    ended: bool,
+    received_bytes: Rc<Cell<u64>>,
+    bytes_max: Option<u64>,
+    /// Runs while the client is waited for.
+    pause: Option<Wait>,
+}
+
+impl Intake {
+    /// `bytes_max`: the site's `max_body`.
+    pub fn new(source: Incoming, bytes_max: Option<u64>) -> Self {
+        if source.is_end_stream() {
+            return Self(None);
+        }
+        Self(Some(Rc::new(RefCell::new(Inner {
+            source,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            whole: true,
+            trailers: None,
+            ended: false,
+            received_bytes: Rc::default(),
+            bytes_max,
+            pause: None,
+        }))))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The body for one attempt.
+    pub fn body(&self) -> Body {
+        match &self.0 {
+            None => Body::Empty,
+            Some(inner) => Body::stream(Attempt {
+                inner: inner.clone(),
+                position: 0,
+                ended: false,
+            }),
+        }
+    }
+
+    /// Whether another attempt would have the whole body.
+    pub fn replay(&self) -> Replay {
+        match &self.0 {
+            Some(inner) if !inner.borrow().whole => Replay::Gone,
+            _ => Replay::Whole,
+        }
+    }
+
+    /// How much has come so far; `None` where there is no body.
+    pub fn received_bytes(&self) -> Option<Rc<Cell<u64>>> {
+        Some(self.0.as_ref()?.borrow().received_bytes.clone())
+    }
+
+    /// The answer has begun: no other attempt will follow.
+    pub fn settle(&self) {
+        if let Some(inner) = &self.0 {
+            let mut inner = inner.borrow_mut();
+            inner.kept_bytes = KEPT_BYTES_MAX;
+        }
+    }
+}
+
+impl Inner {
+    fn poll_source(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        let frame = match Pin::new(&mut self.source).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let pause = self.pause.get_or_insert_with(|| Wait::of(PAUSE_MAX));
+                if Pin::new(pause).poll(cx).is_ready() {
+                    return Poll::Ready(Some(Err(ProxyError::BodyPaused(PAUSE_MAX))));
+                }
+                return Poll::Pending;
+            }
+        };
+        self.pause = None;
+        match frame {
+            None => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(ProxyError::BodyBroken(error.into())))),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => Poll::Ready(Some(self.data(data))),
+                Err(frame) => Poll::Ready(frame.into_trailers().ok().map(|mut trailers| {
+                    headers::clean_trailers(&mut trailers);
+                    self.trailers = Some(trailers.clone());
+                    self.ended = true;
+                    Ok(Frame::trailers(trailers))
+                })),
+            },
+        }
+    }
+
+    fn data(&mut self, data: Bytes) -> Result<Frame<Bytes>, ProxyError> {
+        let received = self.received_bytes.get() + data.len() as u64;
+        self.received_bytes.set(received);
+        if let Some(max) = self.bytes_max
+            && received > max
+        {
+            return Err(ProxyError::BodyTooLarge { max });
+        }
+        if self.kept_bytes + data.len() <= KEPT_BYTES_MAX {
+            self.kept_bytes += data.len();
+            self.kept.push(data.clone());
+        } else {
+            self.whole = false;
+            self.kept = Vec::new();
+            self.kept_bytes = KEPT_BYTES_MAX;
+        }
+        Ok(Frame::data(data))
+    }
+}
+
+/// One attempt's reading of the body: what is kept first, then what comes.
+struct Attempt {
+    inner: Rc<RefCell<Inner>>,
+    position: usize,
+    ended: bool,
+}
+
+impl HttpBody for Attempt {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let shared = self.inner.clone();
+        let mut inner = shared.borrow_mut();
+        if let Some(data) = inner.kept.get(self.position) {
+            self.position += 1;
+            return Poll::Ready(Some(Ok(Frame::data(data.clone()))));
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if inner.ended {
+            self.ended = true;
+            return Poll::Ready(
+                inner
+                    .trailers
+                    .clone()
+                    .map(|trailers| Ok(Frame::trailers(trailers))),
+            );
+        }
+        let polled = inner.poll_source(cx);
+        self.position = inner.kept.len();
+        self.ended = inner.ended;
+        polled.map(|frame| frame.map(|frame| frame.map_err(BoxError::from)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.borrow().source.size_hint()
+    }
+}

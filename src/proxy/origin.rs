@@ -1,0 +1,273 @@
+//! Where a request comes from, and how endpoints are told
+//! (`X-Forwarded-*`, RFC 7239 `Forwarded`).
+//!
+//! A client's own word counts for nothing unless it connects from one of
+//! `trusted_proxies`; then the chain is read from the right, up to the first
+//! address that is not trusted.
+
+use std::io::Write;
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use ipnet::IpNet;
+
+/// Who asks, over what, as endpoints are to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub client: IpAddr,
+    /// The addresses before ours, ending with the one that connected.
+    pub chain: Option<String>,
+    pub secure: bool,
+    /// What a trusted proxy says the client asked for.
+    pub host: Option<String>,
+    /// The fields of a trusted proxy are passed on; all others are dropped.
+    pub trusted: bool,
+}
+
+impl Origin {
+    /// The origin of a request that came from `peer`.
+    pub fn of(peer: IpAddr, secure: bool, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+        let believed = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+        if trusted.is_empty() || !believed(&peer) {
+            return Self {
+                client: peer,
+                chain: None,
+                secure,
+                host: None,
+                trusted: false,
+            };
+        }
+        let chain = chain(headers);
+        let client = chain
+            .iter()
+            .rev()
+            .take_while_inclusive(|address| address.as_ref().is_some_and(believed))
+            .flatten()
+            .last()
+            .copied()
+            .unwrap_or(peer);
+        let mut text = String::new();
+        for address in chain.iter().flatten() {
+            text.push_str(&address.to_string());
+            text.push_str(", ");
+        }
+        text.push_str(&peer.to_string());
+        let last = |name: &str| {
+            let value = headers.get_all(name).iter().next_back()?.to_str().ok()?;
+            Some(value.rsplit(',').next().unwrap_or(value).trim().to_owned())
+        };
+        Self {
+            client,
+            chain: Some(text),
+            secure: last("x-forwarded-proto")
+                .map_or(secure, |proto| proto.eq_ignore_ascii_case("https")),
+            host: last("x-forwarded-host")
+                .filter(|host| crate::host::Authority::parse(host).is_ok()),
+            trusted: true,
+        }
+    }
+
+    /// Writes the fields that tell an endpoint, as HTTP/1 lines.
+    pub fn write(&self, host: &str, out: &mut Vec<u8>) {
+        let host = self.host.as_deref().unwrap_or(host);
+        let (proto, default_port) = if self.secure {
+            ("https", "443")
+        } else {
+            ("http", "80")
+        };
+        let port = port_of(host).unwrap_or(default_port);
+        let chain = self.chain.as_deref();
+        // Writing into a Vec does not fail.
+        let _ = match chain {
+            Some(chain) => write!(out, "x-forwarded-for: {chain}\r\n"),
+            None => write!(out, "x-forwarded-for: {}\r\n", self.client),
+        };
+        let _ = write!(out, "x-real-ip: {}\r\n", self.client);
+        for part in [
+            "x-forwarded-proto: ",
+            proto,
+            "\r\nx-forwarded-host: ",
+            host,
+            "\r\nx-forwarded-port: ",
+            port,
+            "\r\nforwarded: ",
+        ] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        match chain {
+            Some(chain) => {
+                for (n, address) in chain.split(", ").enumerate() {
+                    let comma = if n == 0 { "" } else { ", " };
+                    let _ = write!(out, "{comma}for={}", node(address));
+                }
+            }
+            None => {
+                let _ = match self.client {
+                    IpAddr::V4(address) => write!(out, "for={address}"),
+                    IpAddr::V6(address) => write!(out, "for=\"[{address}]\""),
+                };
+            }
+        }
+        // RFC 7239 §4: a value with a colon is quoted.
+        let quote = if host.contains(':') { "\"" } else { "" };
+        for part in [";host=", quote, host, quote, ";proto=", proto, "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
+}
+
+/// RFC 7239 §6: an IPv6 address stands in brackets and quotes.
+fn node(address: &str) -> String {
+    if address.contains(':') {
+        format!("\"[{address}]\"")
+    } else {
+        address.to_owned()
+    }
+}
+
+fn port_of(host: &str) -> Option<&str> {
+    let after = host.rfind(']').map_or(0, |bracket| bracket + 1);
+    let port = host[after..]
+        .strip_prefix(':')
+        .or_else(|| host[after..].split_once(':').map(|(_, port)| port))?;
+    (!port.is_empty()).then_some(port)
+}
+
+/// The addresses of all `X-Forwarded-For` lines; `None` for what is no address.
+fn chain(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|text| {
+            let text = text.trim();
+            let bare = text
+                .strip_prefix('[')
+                .and_then(|rest| rest.split_once(']'))
+                .map_or(text, |(inner, _)| inner);
+            bare.parse()
+                .ok()
+                .or_else(|| text.rsplit_once(':')?.0.parse().ok())
+        })
+        .collect()
+}
+
+trait TakeWhileInclusive: Iterator + Sized {
+    /// As `take_while`, with the first that does not hold.
+    fn take_while_inclusive(
+        self,
+        holds: impl Fn(&Self::Item) -> bool,
+    ) -> impl Iterator<Item = Self::Item> {
+        let mut over = false;
+        self.take_while(move |item| {
+            let take = !over;
+            over |= !holds(item);
+            take
+        })
+    }
+}
+
+impl<I: Iterator> TakeWhileInclusive for I {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(peer: &str, fields: &[(&'static str, &str)], trusted: &[&str]) -> Origin {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, value.parse().unwrap());
+        }
+        let trusted: Vec<IpNet> = trusted.iter().map(|text| text.parse().unwrap()).collect();
+        Origin::of(peer.parse().unwrap(), true, &headers, &trusted)
+    }
+
+    #[test]
+    fn a_chain_is_believed_from_the_right_and_only_from_a_trusted_peer() {
+        let check = |peer: &str, lines: &[&str], trusted: &[&str], want: &str| {
+            let fields: Vec<_> = lines
+                .iter()
+                .map(|line| ("x-forwarded-for", *line))
+                .collect();
+            assert_eq!(
+                origin(peer, &fields, trusted).client.to_string(),
+                want,
+                "{peer} {lines:?}"
+            );
+        };
+        check("9.9.9.9", &["1.1.1.1"], &[], "9.9.9.9");
+        check("9.9.9.9", &["1.1.1.1"], &["10.0.0.0/8"], "9.9.9.9");
+        check("10.0.0.1", &["1.1.1.1"], &["10.0.0.0/8"], "1.1.1.1");
+        check(
+            "10.0.0.1",
+            &["6.6.6.6, 1.1.1.1, 10.0.0.2"],
+            &["10.0.0.0/8"],
+            "1.1.1.1",
+        );
+        check(
+            "10.0.0.1",
+            &["6.6.6.6", "1.1.1.1"],
+            &["10.0.0.0/8"],
+            "1.1.1.1",
+        );
+        check(
+            "10.0.0.1",
+            &["10.0.0.3, 10.0.0.2"],
+            &["10.0.0.0/8"],
+            "10.0.0.3",
+        );
+        check("10.0.0.1", &["6.6.6.6, junk"], &["10.0.0.0/8"], "10.0.0.1");
+        check("10.0.0.1", &[], &["10.0.0.0/8"], "10.0.0.1");
+        check(
+            "10.0.0.1",
+            &["[2001:db8::1]:99"],
+            &["10.0.0.0/8"],
+            "2001:db8::1",
+        );
+        check("10.0.0.1", &["1.1.1.1:99"], &["10.0.0.0/8"], "1.1.1.1");
+    }
+
+    #[test]
+    fn endpoints_are_told_in_every_common_way() {
+        let check = |origin: &Origin, host: &str, want: &str| {
+            let mut out = Vec::new();
+            origin.write(host, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap().replace("\r\n", "|"), want);
+        };
+        check(
+            &origin(
+                "9.9.9.9",
+                &[
+                    ("x-forwarded-for", "6.6.6.6"),
+                    ("x-forwarded-proto", "http"),
+                ],
+                &[],
+            ),
+            "a.com:8443",
+            "x-forwarded-for: 9.9.9.9|x-real-ip: 9.9.9.9|x-forwarded-proto: https|x-forwarded-host: a.com:8443|\
+             x-forwarded-port: 8443|forwarded: for=9.9.9.9;host=\"a.com:8443\";proto=https|",
+        );
+        check(
+            &origin("2001:db8::1", &[], &[]),
+            "a.com",
+            "x-forwarded-for: 2001:db8::1|x-real-ip: 2001:db8::1|x-forwarded-proto: https|x-forwarded-host: a.com|\
+             x-forwarded-port: 443|forwarded: for=\"[2001:db8::1]\";host=a.com;proto=https|",
+        );
+        check(
+            &origin(
+                "10.0.0.1",
+                &[
+                    ("x-forwarded-for", "2001:db8::1"),
+                    ("x-forwarded-proto", "http"),
+                    ("x-forwarded-host", "b.com"),
+                ],
+                &["10.0.0.0/8"],
+            ),
+            "a.com",
+            "x-forwarded-for: 2001:db8::1, 10.0.0.1|x-real-ip: 2001:db8::1|x-forwarded-proto: http|\
+             x-forwarded-host: b.com|x-forwarded-port: 80|\
+             forwarded: for=\"[2001:db8::1]\", for=10.0.0.1;host=b.com;proto=http|",
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! The end of an exchange: when the answer's body has ended, or the client went.
+//!
+//! Exactly one access line is written for each exchange, here. A small answer
+//! that is whole costs nothing more where requests are not logged.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::{Peer, Tie, Tunnel};
+use crate::body::{Body, BoxError};
+use crate::error::ProxyError;
+use crate::exchange::Exchange;
+use crate::observe::access_log::AccessLog;
+
+/// Counts an exchange of a connection for as long as it lasts.
+pub struct Busy(Rc<Tie>);
+
+impl Busy {
+    pub fn begin(tie: &Rc<Tie>) -> Self {
+        tie.busy.set(tie.busy.get() + 1);
+        tie.served.set(tie.served.get() + 1);
+        Self(tie.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.set(self.0.busy.get() - 1);
+    }
+}
+
+/// An exchange under way. Dropped, it is over: its line is written.
+pub struct Watch {
+    exchange: Option<Box<Exchange>>,
+    log: Option<AccessLog>,
+    _busy: Busy,
+}
+
+impl Watch {
+    pub(super) fn begin(exchange: Exchange, log: Option<&AccessLog>, busy: Busy) -> Self {
+        Self {
+            exchange: Some(Box::new(exchange)),
+            log: log.cloned(),
+            _busy: busy,
+        }
+    }
+
+    pub fn exchange_mut(&mut self) -> &mut Exchange {
+        self.exchange
+            .as_mut()
+            .expect("an exchange is watched until it is over")
+    }
+
+    /// Follows the answer to its end.
+    pub(super) fn over(mut self, response: Response<Body>, peer: &Peer) -> Response<Body> {
+        if let Some(wire) = peer.tie.switched.take() {
+            peer.tie.tunnel.replace(Some(Tunnel { wire, watch: self }));
+            return response;
+        }
+        let at_hand = match response.body() {
+            Body::Empty => Some(0),
+            Body::Full(bytes) => Some(bytes.len() as u64),
+            Body::Client(_) | Body::Stream(_) => None,
+        };
+        if let Some(bytes) = at_hand {
+            let exchange = self.exchange_mut();
+            exchange.bytes_out = bytes;
+            exchange.complete = true;
+            return response;
+        }
+        response.map(|body| Body::stream(Watched { body, watch: self }))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let (Some(exchange), Some(log)) = (self.exchange.take(), &self.log) {
+            log.write(&exchange);
+        }
+    }
+}
+
+/// A body with the exchange that ends with it.
+struct Watched {
+    body: Body,
+    watch: Watch,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let ended = self.body.is_end_stream();
+        let exchange = self.watch.exchange_mut();
+        match &polled {
+            Poll::Pending => {}
+            Poll::Ready(None) => exchange.complete = true,
+            Poll::Ready(Some(Ok(frame))) => {
+                exchange.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
+                exchange.complete = ended;
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let endpoint = exchange.endpoint.as_deref().unwrap_or_default().to_owned();
+                let broken = ProxyError::ResponseBroken {
+                    endpoint,
+                    source: error.to_string().into(),
+                };
+                exchange.reason = Some(broken.facts().reason);
+                exchange.detail = Some(broken.to_string());
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

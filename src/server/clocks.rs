@@ -1,0 +1,216 @@
+//! The clocks of one client's connection: head, idle, stall.
+//!
+//! An exchange has clocks of its own (body, connect, answer); these run
+//! between exchanges, and over what the client takes. Pure: what it is shown,
+//! it judges.
+
+use std::time::{Duration, Instant};
+
+/// How long a request's head may take to come whole (h1).
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may lie idle.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a client may take nothing of what waits for it.
+pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What is seen of a connection whenever it has been polled.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// Exchanges under way.
+    pub(super) busy: bool,
+    /// Exchanges that have begun, ever.
+    pub(super) served: u64,
+    /// Grows while the client sends.
+    pub(super) received: u64,
+    /// Grows while the client takes.
+    pub(super) sent: u64,
+    /// Bytes wait for the client to take them.
+    pub(super) blocked: bool,
+}
+
+/// Which clock has struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Struck {
+    /// A head was begun and not finished.
+    Head,
+    Idle,
+    /// The client takes nothing.
+    Stall,
+}
+
+#[derive(Debug)]
+pub(super) struct Clocks {
+    heads: bool,
+    idle_since: Instant,
+    head_since: Option<Instant>,
+    stalled_since: Option<Instant>,
+    last: Seen,
+    /// Received up to here belongs to exchanges that have begun.
+    read: u64,
+}
+
+impl Clocks {
+    /// `heads`: a head comes by itself, as in HTTP/1 (in HTTP/2 frames come at any time).
+    pub(super) fn new(now: Instant, heads: bool, received: u64) -> Self {
+        let last = Seen {
+            busy: false,
+            served: 0,
+            received,
+            sent: 0,
+            blocked: false,
+        };
+        Self {
+            heads,
+            idle_since: now,
+            head_since: None,
+            stalled_since: None,
+            last,
+            read: received,
+        }
+    }
+
+    /// Takes a look; says when the next clock would strike if nothing more
+    /// happened and that is sooner than what was said before.
+    pub(super) fn look(&mut self, now: Instant, seen: Seen) -> Option<Instant> {
+        let last = std::mem::replace(&mut self.last, seen);
+        let mut sooner = None;
+        if seen.busy || seen.served != last.served {
+            self.idle_since = now;
+            self.head_since = None;
+            self.read = seen.received;
+        } else if self.heads && self.head_since.is_none() && seen.received != self.read {
+            self.head_since = Some(now);
+            sooner = Some(now + HEAD_TIMEOUT);
+        }
+        if !seen.blocked {
+            self.stalled_since = None;
+        } else if self.stalled_since.is_none() {
+            self.stalled_since = Some(now);
+            sooner = Some(sooner.map_or(now + STALL_TIMEOUT, |at: Instant| {
+                at.min(now + STALL_TIMEOUT)
+            }));
+        } else if seen.sent != last.sent {
+            self.stalled_since = Some(now);
+        }
+        sooner
+    }
+
+    /// Which clock has struck by now; else when the next one may.
+    pub(super) fn judge(&self, now: Instant) -> Result<Instant, Struck> {
+        let idle = (!self.last.busy && !self.last.blocked)
+            .then_some((self.idle_since + IDLE_TIMEOUT, Struck::Idle));
+        let head = self
+            .head_since
+            .map(|since| (since + HEAD_TIMEOUT, Struck::Head));
+        let stall = self
+            .stalled_since
+            .map(|since| (since + STALL_TIMEOUT, Struck::Stall));
+        match [head, stall, idle]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(due, _)| *due)
+        {
+            Some((due, struck)) if due <= now => Err(struck),
+            Some((due, _)) => Ok(due),
+            None => Ok(now + IDLE_TIMEOUT),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Run {
+        start: Instant,
+        clocks: Clocks,
+        seen: Seen,
+    }
+
+    impl Run {
+        fn new(heads: bool) -> Self {
+            let start = Instant::now();
+            let seen = Seen {
+                busy: false,
+                served: 0,
+                received: 0,
+                sent: 0,
+                blocked: false,
+            };
+            Self {
+                start,
+                clocks: Clocks::new(start, heads, 0),
+                seen,
+            }
+        }
+
+        fn at(&mut self, second: u64, change: impl FnOnce(&mut Seen)) {
+            change(&mut self.seen);
+            self.clocks
+                .look(self.start + Duration::from_secs(second), self.seen);
+        }
+
+        fn judge(&self, second: u64) -> Result<u64, Struck> {
+            let due = self
+                .clocks
+                .judge(self.start + Duration::from_secs(second))?;
+            Ok(due.duration_since(self.start).as_secs())
+        }
+    }
+
+    #[test]
+    fn an_idle_connection_is_let_go_after_75_s() {
+        let mut run = Run::new(true);
+        assert_eq!(run.judge(0), Ok(75));
+        assert_eq!(run.judge(75), Err(Struck::Idle));
+        run.at(70, |seen| {
+            (seen.busy, seen.served, seen.received) = (true, 1, 100)
+        });
+        run.at(71, |seen| seen.busy = false);
+        assert_eq!(run.judge(75), Ok(145));
+    }
+
+    #[test]
+    fn a_head_must_come_in_10_s_of_its_first_byte_however_it_drips() {
+        let mut run = Run::new(true);
+        run.at(30, |seen| seen.received = 1);
+        for second in 31..40 {
+            run.at(second, |seen| seen.received += 1);
+            assert_eq!(run.judge(second), Ok(40));
+        }
+        assert_eq!(run.judge(40), Err(Struck::Head));
+        run.at(40, |seen| (seen.busy, seen.served) = (true, 1));
+        assert_eq!(run.judge(4000), Ok(4075));
+    }
+
+    #[test]
+    fn a_busy_connection_waits_for_its_exchange() {
+        let mut run = Run::new(true);
+        run.at(1, |seen| {
+            (seen.busy, seen.served, seen.received) = (true, 1, 10)
+        });
+        run.at(2, |seen| seen.received = 99);
+        assert_eq!(run.judge(1000), Ok(1075));
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_for_60_s_is_cut() {
+        let mut run = Run::new(true);
+        run.at(5, |seen| {
+            (seen.busy, seen.blocked, seen.sent) = (true, true, 10)
+        });
+        assert_eq!(run.judge(64), Ok(65));
+        run.at(60, |seen| seen.sent = 11);
+        assert_eq!(run.judge(65), Ok(120));
+        assert_eq!(run.judge(120), Err(Struck::Stall));
+        run.at(121, |seen| seen.blocked = false);
+        assert!(run.judge(121).is_ok());
+    }
+
+    #[test]
+    fn frames_of_h2_start_no_head_clock() {
+        let mut run = Run::new(false);
+        run.at(1, |seen| seen.received = 50);
+        assert_eq!(run.judge(60), Ok(75));
+    }
+}

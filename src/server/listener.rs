@@ -1,0 +1,218 @@
+//! Listening sockets: bound, explained where they cannot be, accepted from.
+//!
+//! One socket an address, no `SO_REUSEPORT`: nothing waits in a queue that is
+//! closed behind it, and the socket can be inherited whole. One thread accepts
+//! and hands each connection to the thread with the fewest.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::net::SocketFlags;
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::connection::Speaks;
+use super::noise::Noise;
+use super::worker::{Accepted, Census, Job};
+use crate::config::ListenAddress;
+
+/// How many connections may wait to be accepted; the kernel has a bound of its own.
+const BACKLOG: i32 = 4096;
+/// How many are accepted before others get a turn.
+const ACCEPTED_AT_ONCE: usize = 64;
+/// How long nothing is accepted after the limit of connections or descriptors was met.
+const PAUSE: Duration = Duration::from_millis(100);
+/// After so much silence TCP asks whether the client is there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// A bound socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    speaks: Speaks,
+}
+
+/// Why an address could not be bound, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {cause}\n  = help: {help}")]
+pub struct BindError {
+    pub address: ListenAddress,
+    pub cause: io::Error,
+    pub help: String,
+}
+
+impl Listener {
+    /// Binds an address. A bare port is bound on all addresses, IPv6 and IPv4.
+    pub fn bind(address: ListenAddress, speaks: Speaks) -> Result<Self, BindError> {
+        let bound = match address {
+            ListenAddress::Address(address) => bind(address),
+            ListenAddress::Port(port) => match bind((Ipv6Addr::UNSPECIFIED, port).into()) {
+                // A machine without IPv6.
+                Err(error)
+                    if error.raw_os_error()
+                        == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+                        || error.kind() == io::ErrorKind::AddrNotAvailable =>
+                {
+                    bind((Ipv4Addr::UNSPECIFIED, port).into())
+                }
+                other => other,
+            },
+        };
+        match bound {
+            Ok(socket) => Ok(Self { socket, speaks }),
+            Err(cause) => Err(BindError {
+                address,
+                help: help(address.port(), &cause),
+                cause,
+            }),
+        }
+    }
+
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    pub fn speaks(&self) -> Speaks {
+        self.speaks
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    // Accepted sockets inherit these.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE)
+            .with_interval(KEEPALIVE / 4),
+    )?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn help(port: u16, cause: &io::Error) -> String {
+    let kind = cause.kind();
+    if kind == io::ErrorKind::AddrInUse {
+        return match super::holder::of(port) {
+            Some(holder) => {
+                format!("{holder} holds port {port}: stop it, or set another port under `listen`")
+            }
+            None => format!(
+                "another program holds port {port}: `ss -ltnp 'sport = :{port}'` as root names it"
+            ),
+        };
+    }
+    if kind == io::ErrorKind::PermissionDenied && port < 1024 {
+        return format!(
+            "ports below 1024 need a right: AmbientCapabilities=CAP_NET_BIND_SERVICE in a systemd \
+             unit, `sudo setcap cap_net_bind_service=+ep $(command -v hostmux)`, or a port from \
+             1024 up instead of {port}",
+        );
+    }
+    if kind == io::ErrorKind::AddrNotAvailable {
+        return "this machine has no such address: see `ip addr`".to_owned();
+    }
+    "see `listen` in sites.yaml".to_owned()
+}
+
+/// Accepts for as long as the thread serves. Dropped, the socket is closed.
+pub(super) async fn accept(
+    listener: Listener,
+    census: Arc<Census>,
+    workers: Vec<UnboundedSender<Job>>,
+    noise: Arc<Noise>,
+) {
+    let Listener { socket, speaks } = listener;
+    // Deprecated in favour of an unsafe twin, for types that may change their
+    // descriptor; a TcpListener never does.
+    #[expect(deprecated)]
+    let socket = match AsyncFd::new(socket) {
+        Ok(socket) => socket,
+        Err(error) => return tracing::error!(%error, "cannot wait for connections"),
+    };
+    let mut told_full = false;
+    loop {
+        if census.is_full() {
+            if !std::mem::replace(&mut told_full, true) {
+                tracing::error!(
+                    connections = census.count(),
+                    "the limit of connections is reached: more wait (LimitNOFILE)"
+                );
+            }
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
+        let Ok(mut ready) = socket.readable().await else {
+            return;
+        };
+        for _ in 0..ACCEPTED_AT_ONCE {
+            match accept_one(socket.get_ref()) {
+                Ok((socket, address)) => {
+                    let Some((worker, place)) = census.place(address.ip()) else {
+                        noise.refused();
+                        continue;
+                    };
+                    // A worker that is gone has drained: the connection ends with it.
+                    let _ = workers[worker].send(Job::Serve(Accepted {
+                        socket,
+                        address,
+                        speaks,
+                        place,
+                    }));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready.clear_ready();
+                    break;
+                }
+                Err(error) if is_exhausted(&error) => {
+                    if !std::mem::replace(&mut told_full, true) {
+                        tracing::error!(%error, "connections cannot be accepted: more wait (LimitNOFILE)");
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                    break;
+                }
+                // The client was gone before it was accepted.
+                Err(_) => {}
+            }
+            if census.is_full() {
+                break;
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn accept_one(socket: &TcpListener) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (accepted, address) = rustix::net::acceptfrom_with(socket, flags)?;
+    let address = address
+        .and_then(|address| SocketAddr::try_from(address).ok())
+        .ok_or(io::ErrorKind::ConnectionAborted)?;
+    Ok((accepted.into(), canonical(address)))
+}
+
+/// An IPv4 client of a dual-stack socket is an IPv4 client.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn is_exhausted(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
+}

@@ -1,0 +1,518 @@
+//! One client's socket, plain or TLS: what is written during one wake-up of
+//! its connection leaves in one send.
+//!
+//! hyper writes a head, a chunk, a frame at a time. Here they are gathered,
+//! sealed into full TLS records, and sent when the connection has been polled
+//! ([`Transport::poll_send`], called by `connection`), so that the answers of
+//! many h2 streams cost one system call and few records. rustls' unbuffered
+//! interface lets records be sealed straight into the bytes to send.
+//!
+//! An idle connection holds no buffer: buffers are lent by the thread
+//! ([`Lent`]) and go back as soon as they are empty. A connection whose client
+//! stalls holds at most one burst ([`BURST`]).
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::lent::Lent;
+use crate::tls;
+
+/// The most plaintext of one TLS record (RFC 8446 §5.1).
+const RECORD: usize = 16 * 1024;
+/// The most that is gathered before it is sent, and so the most that a stalled
+/// client's socket leaves with us.
+pub(crate) const BURST: usize = 128 * 1024;
+/// What sealing adds to a burst at most: a header, a nonce and a tag a record.
+const SEALING: usize = (BURST / RECORD + 2) * 64;
+/// The least room a read is given: a whole record, so that one can always be finished.
+const RECEIVE_LEAST: usize = RECORD + 1024;
+/// How often a closing connection is read from before it is cut.
+const DISCARDS_MAX: usize = 256;
+/// The most handshake bytes a client may send before it is let in.
+const HANDSHAKE_BYTES_MAX: u64 = 64 * 1024;
+
+/// The TLS side of a socket.
+struct Session {
+    tls: UnbufferedServerConnection,
+    /// As received; a record that is not whole yet stays here.
+    incoming: Lent,
+    /// Received and opened, but more than the reader had room for.
+    opened: Lent,
+    /// Written, not yet sealed: less than one record.
+    gathered: Lent,
+    chosen: Option<tls::Chosen>,
+    /// The client said that it sends no more (close_notify, or EOF).
+    ended: bool,
+    said_goodbye: bool,
+}
+
+/// A client's socket.
+pub(crate) struct Transport {
+    socket: TokioIo<TcpStream>,
+    session: Option<Box<Session>>,
+    outgoing: Lent,
+    /// The socket took no more at the last try.
+    blocked: bool,
+    /// FIN was sent.
+    shut: bool,
+    received_bytes: u64,
+    sent_bytes: u64,
+}
+
+impl Transport {
+    pub(crate) fn plain(socket: TcpStream) -> Self {
+        Self {
+            socket: TokioIo::new(socket),
+            session: None,
+            outgoing: Lent::default(),
+            blocked: false,
+            shut: false,
+            received_bytes: 0,
+            sent_bytes: 0,
+        }
+    }
+
+    pub(crate) fn tls(socket: TcpStream, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
+        let session = Session {
+            tls: UnbufferedServerConnection::new(config)?,
+            incoming: Lent::default(),
+            opened: Lent::default(),
+            gathered: Lent::default(),
+            chosen: None,
+            ended: false,
+            said_goodbye: false,
+        };
+        Ok(Self {
+            session: Some(Box::new(session)),
+            ..Self::plain(socket)
+        })
+    }
+
+    /// Completes the TLS handshake. What the server says last (its ticket)
+    /// leaves with whatever is sent next.
+    pub(crate) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let Some(session) = &mut self.session else {
+                return Poll::Ready(Ok(()));
+            };
+            if let Err(error) = session.advance(&mut self.outgoing, None) {
+                // The alert tells the client why.
+                let _ = self.poll_send(cx);
+                return Poll::Ready(Err(error));
+            }
+            if !session.tls.is_handshaking() {
+                return Poll::Ready(Ok(()));
+            }
+            if session.ended {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            if self.received_bytes > HANDSHAKE_BYTES_MAX {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+            if let Poll::Ready(Err(error)) = self.poll_send(cx) {
+                return Poll::Ready(Err(error));
+            }
+            ready!(self.poll_receive(cx))?;
+        }
+    }
+
+    /// The identity the client was shown in its handshake.
+    pub(crate) fn chosen(&mut self) -> Option<tls::Chosen> {
+        self.session.as_mut()?.chosen.take()
+    }
+
+    /// The protocol agreed by ALPN (RFC 7301).
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        self.session.as_ref()?.tls.alpn_protocol()
+    }
+
+    /// Whether bytes wait for the client to take them.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Counts that grow while the client sends and while it takes: `(in, out)`.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        (self.received_bytes, self.sent_bytes)
+    }
+
+    /// Sends what was written; called once the connection has been polled.
+    ///
+    /// `Pending` has arranged for a wake-up when the socket takes more.
+    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(session) = &mut self.session {
+            session.seal_gathered(&mut self.outgoing)?;
+        }
+        self.poll_drain(cx)
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outgoing.is_empty() {
+            let socket = Pin::new(self.socket.inner_mut());
+            match socket.poll_write(cx, self.outgoing.bytes()) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(bytes)) => {
+                    self.sent_bytes += bytes as u64;
+                    self.outgoing.taken(bytes);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.blocked = true;
+                    self.outgoing.shrink();
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.blocked = false;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes plaintext in. Says `Pending` while an earlier burst is stuck.
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.blocked || self.outgoing.bytes().len() >= BURST {
+            ready!(self.poll_drain(cx))?;
+        }
+        let Some(session) = &mut self.session else {
+            return self.poll_write_plain(cx, bytes);
+        };
+        let gathered = session.gathered.bytes().len();
+        if gathered + bytes.len() < RECORD {
+            session.gathered.push(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        // Fill the record that was begun, then seal the rest from where it lies.
+        let mut taken = 0;
+        if gathered > 0 {
+            taken = RECORD - gathered;
+            session.gathered.push(&bytes[..taken]);
+            session.seal_gathered(&mut self.outgoing)?;
+        }
+        let whole_records = (bytes.len() - taken) / RECORD * RECORD;
+        let direct = whole_records.min(BURST);
+        if direct > 0 {
+            session.seal(&bytes[taken..taken + direct], &mut self.outgoing)?;
+            taken += direct;
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_write_plain(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.outgoing.is_empty() && bytes.len() >= RECORD {
+            let written = ready!(Pin::new(self.socket.inner_mut()).poll_write(cx, bytes))?;
+            self.sent_bytes += written as u64;
+            return Poll::Ready(Ok(written));
+        }
+        let held = self.outgoing.bytes().len();
+        let taken = bytes.len().min(BURST - held);
+        self.outgoing.push(&bytes[..taken]);
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut taken = 0;
+        for slice in slices {
+            let mut rest: &[u8] = slice;
+            while !rest.is_empty() {
+                match self.poll_write(cx, rest) {
+                    Poll::Ready(Ok(bytes)) => {
+                        taken += bytes;
+                        rest = &rest[bytes..];
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending if taken == 0 => return Poll::Pending,
+                    Poll::Pending => return Poll::Ready(Ok(taken)),
+                }
+            }
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Ends our side: what was written is sent, goodbye is said, FIN follows.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(session) = &mut self.session {
+            session.seal_gathered(&mut self.outgoing)?;
+            session.say_goodbye(&mut self.outgoing);
+        }
+        ready!(self.poll_drain(cx))?;
+        if !std::mem::replace(&mut self.shut, true) {
+            return Pin::new(self.socket.inner_mut()).poll_shutdown(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads and throws away until the client has closed.
+    pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scrap = Lent::default();
+        for _ in 0..DISCARDS_MAX {
+            let mut into = ReadBuf::new(scrap.room(RECORD));
+            ready!(Pin::new(self.socket.inner_mut()).poll_read(cx, &mut into))?;
+            if into.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
+    }
+
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut into: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.session.is_none() {
+            ready!(Pin::new(&mut self.socket).poll_read(cx, into))?;
+            self.received_bytes += 1; // that something came is all that is asked
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            let Some(session) = &mut self.session else {
+                return Poll::Ready(Ok(()));
+            };
+            let room = into.remaining();
+            if room == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            if !session.opened.is_empty() {
+                let bytes = room.min(session.opened.bytes().len());
+                into.put_slice(&session.opened.bytes()[..bytes]);
+                session.opened.taken(bytes);
+                return Poll::Ready(Ok(()));
+            }
+            if session.ended {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_receive(cx))?;
+            let Some(session) = &mut self.session else {
+                return Poll::Ready(Ok(()));
+            };
+            session.advance(&mut self.outgoing, Some(&mut into))?;
+            if into.remaining() < room {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Waits for the client to send, and takes what came. Ends the session at EOF.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(session) = &mut self.session else {
+            return Poll::Ready(Ok(()));
+        };
+        let mut into = ReadBuf::new(session.incoming.room(RECEIVE_LEAST));
+        match Pin::new(self.socket.inner_mut()).poll_read(cx, &mut into) {
+            Poll::Ready(Ok(())) => {
+                let bytes = into.filled().len();
+                session.incoming.filled(bytes);
+                session.ended |= bytes == 0;
+                self.received_bytes += bytes as u64;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                session.incoming.shrink();
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Opens all whole records that were received: into the reader's room
+    /// first, then into `opened`. What rustls has to say itself is put with
+    /// what is to be sent.
+    fn advance(
+        &mut self,
+        outgoing: &mut Lent,
+        mut reader: Option<&mut ReadBufCursor<'_>>,
+    ) -> io::Result<()> {
+        let mut failed = None;
+        loop {
+            let UnbufferedStatus { mut discard, state } =
+                self.tls.process_tls_records(self.incoming.bytes_mut());
+            let mut more = true;
+            match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record.map_err(broken)?;
+                        discard += record.discard;
+                        let mut rest = record.payload;
+                        if let Some(reader) = reader.as_mut()
+                            && self.opened.is_empty()
+                        {
+                            let (first, left) = rest.split_at(rest.len().min(reader.remaining()));
+                            reader.put_slice(first);
+                            rest = left;
+                        }
+                        if !rest.is_empty() {
+                            self.opened.push(rest);
+                        }
+                    }
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, outgoing)?,
+                // Sent by us before anything is waited for.
+                Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
+                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
+                    self.ended = true;
+                    more = false;
+                }
+                Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => {
+                    more = false
+                }
+                Ok(_) => failed = Some(rustls::Error::HandshakeNotComplete),
+                // rustls has queued an alert, which the next turns encode.
+                Err(error) => {
+                    more = failed.is_none();
+                    failed.get_or_insert(error);
+                }
+            }
+            self.incoming.taken(discard);
+            // The last word counts: a client that is asked to retry says hello twice.
+            if self.tls.is_handshaking()
+                && let Some(chosen) = tls::take_chosen()
+            {
+                self.chosen = Some(chosen);
+            }
+            if !more {
+                return failed.map_or(Ok(()), |error| Err(broken(error)));
+            }
+        }
+    }
+
+    fn seal_gathered(&mut self, outgoing: &mut Lent) -> io::Result<()> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        let gathered = std::mem::take(&mut self.gathered);
+        let sealed = self.seal(gathered.bytes(), outgoing);
+        self.gathered = gathered;
+        self.gathered.give_back();
+        sealed
+    }
+
+    /// Seals plaintext into records behind what is to be sent.
+    fn seal(&mut self, plaintext: &[u8], outgoing: &mut Lent) -> io::Result<()> {
+        // Whatever was received before must have been opened: rustls says what it has to in order.
+        self.advance(outgoing, None)?;
+        let status = self.tls.process_tls_records(self.incoming.bytes_mut());
+        let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        let mut room = plaintext.len() + SEALING;
+        loop {
+            match traffic.encrypt(plaintext, outgoing.room(room)) {
+                Ok(bytes) => {
+                    outgoing.filled(bytes);
+                    return Ok(());
+                }
+                Err(EncryptError::InsufficientSize(wanted)) => room = wanted.required_size,
+                Err(error @ EncryptError::EncryptExhausted) => return Err(io::Error::other(error)),
+            }
+        }
+    }
+
+    /// Tells the client that nothing more comes (RFC 8446 §6.1), once.
+    fn say_goodbye(&mut self, outgoing: &mut Lent) {
+        if std::mem::replace(&mut self.said_goodbye, true) || self.advance(outgoing, None).is_err()
+        {
+            return;
+        }
+        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = self
+            .tls
+            .process_tls_records(self.incoming.bytes_mut())
+            .state
+            && let Ok(bytes) = traffic.queue_close_notify(outgoing.room(SEALING))
+        {
+            outgoing.filled(bytes);
+        }
+    }
+}
+
+fn encode(
+    data: &mut rustls::unbuffered::EncodeTlsData<'_, rustls::server::ServerConnectionData>,
+    outgoing: &mut Lent,
+) -> io::Result<()> {
+    let mut room = SEALING;
+    loop {
+        match data.encode(outgoing.room(room)) {
+            Ok(bytes) => {
+                outgoing.filled(bytes);
+                return Ok(());
+            }
+            Err(EncodeError::InsufficientSize(wanted)) => room = wanted.required_size,
+            Err(error @ EncodeError::AlreadyEncoded) => return Err(io::Error::other(error)),
+        }
+    }
+}
+
+fn broken(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// The socket as hyper drives it; shared with the connection that drives hyper.
+#[derive(Clone)]
+pub(crate) struct Io(pub(crate) Rc<RefCell<Transport>>);
+
+impl Io {
+    pub(crate) fn new(transport: Transport) -> Self {
+        Self(Rc::new(RefCell::new(transport)))
+    }
+}
+
+impl Read for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().poll_read(cx, into)
+    }
+}
+
+impl Write for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.borrow_mut().poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.borrow_mut().poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// Nothing to do: what was written leaves when the wake-up ends.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().poll_shutdown(cx)
+    }
+}

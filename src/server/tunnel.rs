@@ -1,0 +1,160 @@
+//! An upgraded connection: bytes both ways until both sides have ended.
+//!
+//! Half-close is kept: the end of one direction is passed on while the other
+//! goes on. An idle tunnel holds no buffer.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::lent::Lent;
+use super::transport::{Io, Transport};
+use crate::proxy::Tunnel;
+use crate::rt::clock::Wait;
+use crate::upstream::client::wire::Wire;
+
+/// How long a tunnel may be silent. TCP keep-alive finds dead peers sooner.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// The most that is read at once.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Joins client and endpoint; `early` is what the client sent behind its handshake.
+///
+/// Dropping the future closes both sides.
+pub(super) async fn run(io: &Io, early: Bytes, tunnel: Tunnel) {
+    let Tunnel {
+        mut wire,
+        mut watch,
+    } = tunnel;
+    let (mut up, mut down) = (Way::default(), Way::default());
+    up.held.push(&early);
+    down.held.push(&wire.take_received());
+    let mut wait = Wait::of(IDLE_TIMEOUT);
+    let ended = poll_fn(|cx| {
+        let mut transport = io.0.borrow_mut();
+        let moved = up.bytes + down.bytes;
+        let upward = up.poll(cx, &mut *transport, &mut wire)?;
+        let downward = down.poll(cx, &mut wire, &mut *transport)?;
+        // What the tunnel wrote for the client leaves in one go.
+        if let Poll::Ready(Err(error)) = transport.poll_send(cx) {
+            return Poll::Ready(Err(error));
+        }
+        if upward.is_ready() && downward.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if up.bytes + down.bytes != moved {
+            wait.reset(IDLE_TIMEOUT);
+        }
+        Pin::new(&mut wait)
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    })
+    .await;
+    let exchange = watch.exchange_mut();
+    exchange.bytes_out = down.bytes;
+    exchange.bytes_in = Some(std::rc::Rc::new(std::cell::Cell::new(up.bytes)));
+    exchange.complete = ended.is_ok();
+}
+
+/// One direction.
+#[derive(Default)]
+struct Way {
+    held: Lent,
+    bytes: u64,
+    source_ended: bool,
+    ended: bool,
+}
+
+trait Source {
+    fn poll_take(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>>;
+}
+
+trait Sink {
+    fn poll_put(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Way {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut impl Source,
+        to: &mut impl Sink,
+    ) -> Poll<io::Result<()>> {
+        if self.ended {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            while !self.held.is_empty() {
+                let bytes = match to.poll_put(cx, self.held.bytes()) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(bytes)) => bytes,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {
+                        self.held.shrink();
+                        return Poll::Pending;
+                    }
+                };
+                self.bytes += bytes as u64;
+                self.held.taken(bytes);
+            }
+            if self.source_ended {
+                ready!(to.poll_end(cx))?;
+                self.ended = true;
+                return Poll::Ready(Ok(()));
+            }
+            match from.poll_take(cx, &mut self.held.room(READ_BYTES)[..READ_BYTES]) {
+                Poll::Ready(Ok(bytes)) => {
+                    self.source_ended = bytes == 0;
+                    self.held.filled(bytes);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.held.shrink();
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+}
+
+impl Source for Transport {
+    fn poll_take(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut into = hyper::rt::ReadBuf::new(into);
+        ready!(self.poll_read(cx, into.unfilled()))?;
+        Poll::Ready(Ok(into.filled().len()))
+    }
+}
+
+impl Sink for Transport {
+    fn poll_put(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write(cx, bytes)
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_shutdown(cx)
+    }
+}
+
+impl Source for Wire {
+    fn poll_take(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut into = ReadBuf::new(into);
+        ready!(Pin::new(self).poll_read(cx, &mut into))?;
+        Poll::Ready(Ok(into.filled().len()))
+    }
+}
+
+impl Sink for Wire {
+    fn poll_put(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write(cx, bytes)
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self).poll_shutdown(cx)
+    }
+}

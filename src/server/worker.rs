@@ -1,0 +1,293 @@
+//! One thread that serves: its connections, and how they are told to end.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
+
+use super::connection::{self, Speaks};
+use super::listener::{self, Listener};
+use super::noise::Noise;
+use crate::proxy::{Proxy, Tie};
+use crate::rt::{self, clock};
+use crate::upstream::client::pool;
+
+/// What a worker is told. Connections are counted before they are sent, so
+/// that the queue is bounded by the limit of connections.
+pub(super) enum Job {
+    Accept(Listener),
+    Serve(Accepted),
+    /// Accept nothing more, finish what runs, and say so.
+    Drain {
+        until: Instant,
+        done: oneshot::Sender<usize>,
+    },
+}
+
+/// A connection that was counted; uncounts itself when it ends.
+pub(super) struct Accepted {
+    pub(super) socket: std::net::TcpStream,
+    pub(super) address: SocketAddr,
+    pub(super) speaks: Speaks,
+    pub(super) place: Place,
+}
+
+/// Connections of the process, by thread and by address.
+#[derive(Default)]
+pub(super) struct Census {
+    pub(super) max: usize,
+    by_worker: Vec<AtomicUsize>,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// The most connections of one address that is not loopback.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = 512;
+
+/// A counted place of one connection.
+pub(super) struct Place {
+    census: Arc<Census>,
+    worker: usize,
+    address: IpAddr,
+}
+
+impl Census {
+    pub(super) fn new(workers: usize, max: usize) -> Self {
+        Self {
+            max,
+            by_worker: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            by_address: Mutex::default(),
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.by_worker
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.count() >= self.max
+    }
+
+    /// A place with the worker that has the fewest; `None` if the address has
+    /// its share already.
+    pub(super) fn place(self: &Arc<Self>, address: IpAddr) -> Option<(usize, Place)> {
+        if !address.is_loopback() {
+            let mut by_address = self
+                .by_address
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            let count = by_address.entry(address).or_default();
+            if *count >= CONNECTIONS_PER_ADDRESS_MAX {
+                return None;
+            }
+            *count += 1;
+        }
+        let worker = (0..self.by_worker.len())
+            .min_by_key(|worker| self.by_worker[*worker].load(Ordering::Relaxed))?;
+        self.by_worker[worker].fetch_add(1, Ordering::Relaxed);
+        Some((
+            worker,
+            Place {
+                census: self.clone(),
+                worker,
+                address,
+            },
+        ))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.census.by_worker[self.worker].fetch_sub(1, Ordering::Relaxed);
+        if self.address.is_loopback() {
+            return;
+        }
+        let mut by_address = self
+            .census
+            .by_address
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(count) = by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// What the connections of a thread share.
+pub(super) struct Worker {
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) noise: Arc<Noise>,
+    draining: Cell<bool>,
+    /// By their ties' addresses: who is to be woken for the drain.
+    wakers: RefCell<HashMap<usize, Waker, foldhash::fast::RandomState>>,
+    /// Connections of this thread.
+    open: Cell<usize>,
+    emptied: tokio::sync::Notify,
+}
+
+impl Worker {
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Keeps a connection's waker; cheap after the first time.
+    pub(super) fn remember(&self, waker: &Waker, tie: &Rc<Tie>) {
+        if tie.known.replace(true) {
+            return;
+        }
+        self.wakers
+            .borrow_mut()
+            .insert(Rc::as_ptr(tie) as usize, waker.clone());
+    }
+
+    pub(super) fn forget(&self, tie: &Rc<Tie>) {
+        self.wakers.borrow_mut().remove(&(Rc::as_ptr(tie) as usize));
+    }
+
+    fn drain(&self) {
+        self.draining.set(true);
+        let wakers: Vec<Waker> = self.wakers.borrow().values().cloned().collect();
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+}
+
+/// Runs a worker's thread until it has drained, or nobody can tell it anything more.
+pub(super) async fn run(
+    proxy: Arc<Proxy>,
+    noise: Arc<Noise>,
+    mut jobs: UnboundedReceiver<Job>,
+    census: Arc<Census>,
+    workers: Vec<UnboundedSender<Job>>,
+) {
+    let worker = Rc::new(Worker {
+        proxy,
+        noise,
+        draining: Cell::new(false),
+        wakers: RefCell::default(),
+        open: Cell::new(0),
+        emptied: tokio::sync::Notify::new(),
+    });
+    tokio::task::spawn_local(clock::run(pool::sweep));
+    let mut accepting = Vec::new();
+    while let Some(job) = jobs.recv().await {
+        match job {
+            Job::Accept(listener) => {
+                let accept = listener::accept(
+                    listener,
+                    census.clone(),
+                    workers.clone(),
+                    worker.noise.clone(),
+                );
+                accepting.push(tokio::task::spawn_local(accept));
+            }
+            Job::Serve(accepted) => serve(&worker, accepted),
+            Job::Drain { until, done } => {
+                for accept in accepting.drain(..) {
+                    accept.abort();
+                }
+                // What was accepted already is served, and told that it is the last.
+                while let Ok(Job::Serve(accepted)) = jobs.try_recv() {
+                    serve(&worker, accepted);
+                }
+                worker.drain();
+                let left = until.saturating_duration_since(Instant::now());
+                let _ = tokio::time::timeout(left, emptied(&worker)).await;
+                let _ = done.send(worker.open.get());
+                return;
+            }
+        }
+    }
+}
+
+async fn emptied(worker: &Worker) {
+    while worker.open.get() > 0 {
+        worker.emptied.notified().await;
+    }
+}
+
+fn serve(worker: &Rc<Worker>, accepted: Accepted) {
+    let Accepted {
+        socket,
+        address,
+        speaks,
+        place,
+    } = accepted;
+    let Ok(socket) = tokio::net::TcpStream::from_std(socket) else {
+        return;
+    };
+    worker.open.set(worker.open.get() + 1);
+    let guard = Open(worker.clone());
+    let worker = worker.clone();
+    tokio::task::spawn_local(async move {
+        connection::run(socket, address, speaks, worker).await;
+        drop((guard, place));
+    });
+}
+
+/// Counts an open connection of a thread, however it ends.
+struct Open(Rc<Worker>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        if self.0.open.get() == 0 {
+            self.0.emptied.notify_one();
+        }
+    }
+}
+
+/// How many threads serve: one a core.
+pub(super) fn count() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The threads that serve, and how each is told.
+pub(super) struct Threads {
+    pub(super) jobs: Vec<UnboundedSender<Job>>,
+    pub(super) threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+/// Starts the threads.
+pub(super) fn start(
+    proxy: &Arc<Proxy>,
+    noise: &Arc<Noise>,
+    census: &Arc<Census>,
+    count: usize,
+) -> std::io::Result<Threads> {
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..count)
+        .map(|_| tokio::sync::mpsc::unbounded_channel())
+        .unzip();
+    let mut threads = Vec::with_capacity(count);
+    for (n, jobs) in receivers.into_iter().enumerate() {
+        let (proxy, noise, census, workers) = (
+            proxy.clone(),
+            noise.clone(),
+            census.clone(),
+            senders.clone(),
+        );
+        threads.push(rt::thread(&format!("worker-{n}"), move || {
+            run(proxy, noise, jobs, census, workers)
+        })?);
+    }
+    Ok(Threads {
+        jobs: senders,
+        threads,
+    })
+}
+
+/// How long a drain may take: at stop and at upgrade.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,0 +1,250 @@
+//! An upstream: the set of endpoints behind a route.
+//!
+//! Here is what all threads share of it: which endpoints there are and whose
+//! turn it is. Connections are a thread's own (`upstream::client`).
+
+pub mod client;
+pub mod h1;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How long a refused request waits for a loopback endpoint that is probably restarting.
+pub const WAIT_FOR_ENDPOINT: Duration = Duration::from_secs(5);
+/// How long an endpoint may take to begin its answer: dev servers compile.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
+const CONNECT_TIMEOUT_NEAR: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT_FAR: Duration = Duration::from_secs(3);
+
+/// `upstream` as meant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// At least one.
+    pub endpoints: Vec<Address>,
+    pub connect_timeout: ConnectTimeout,
+    /// Default [`RESPONSE_TIMEOUT`].
+    pub response_timeout: Duration,
+    /// Default [`WAIT_FOR_ENDPOINT`]; zero: fail at once.
+    pub wait_for_endpoint: Duration,
+}
+
+impl Settings {
+    /// These endpoints, and the default for all else.
+    pub fn of(endpoints: Vec<Address>) -> Self {
+        Self {
+            endpoints,
+            connect_timeout: ConnectTimeout::default(),
+            response_timeout: RESPONSE_TIMEOUT,
+            wait_for_endpoint: WAIT_FOR_ENDPOINT,
+        }
+    }
+}
+
+/// Where an endpoint listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A port of this machine: `127.0.0.1` and `::1` are both tried, the last
+    /// that worked first.
+    Port(u16),
+    Socket(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Whether the endpoint is on this machine.
+    pub fn is_near(&self) -> bool {
+        match self {
+            Self::Port(_) | Self::Unix(_) => true,
+            Self::Socket(address) => address.ip().is_loopback(),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => write!(f, "localhost:{port}"),
+            Self::Socket(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// How long a connect to an endpoint may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConnectTimeout {
+    /// 1 s on this machine, 3 s elsewhere.
+    #[default]
+    ByDistance,
+    Of(Duration),
+}
+
+/// The running set.
+#[derive(Debug)]
+pub struct Upstream {
+    settings: Settings,
+    endpoints: Vec<Arc<Endpoint>>,
+    turn: AtomicUsize,
+    /// Requests held until an endpoint accepts again.
+    pub held: AtomicUsize,
+}
+
+impl Upstream {
+    /// The endpoints of the settings; those that `previous` had are kept as
+    /// they are, with their connections.
+    pub fn new(settings: Settings, previous: Option<&Self>) -> Self {
+        let endpoints = settings
+            .endpoints
+            .iter()
+            .map(|address| {
+                previous
+                    .and_then(|previous| previous.endpoint(address))
+                    .unwrap_or_else(|| {
+                        Arc::new(Endpoint::new(address.clone(), settings.connect_timeout))
+                    })
+            })
+            .collect();
+        Self {
+            settings,
+            endpoints,
+            turn: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
+        }
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
+    }
+
+    /// The endpoint whose turn it is, of those that were not tried yet; `None`
+    /// once all were.
+    pub fn pick(&self, tried: &[u64]) -> Option<&Arc<Endpoint>> {
+        let count = self.endpoints.len();
+        if let [only] = self.endpoints.as_slice() {
+            return (!tried.contains(&only.id)).then_some(only);
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        (0..count)
+            .map(|step| &self.endpoints[(turn + step) % count])
+            .find(|endpoint| !tried.contains(&endpoint.id))
+    }
+
+    fn endpoint(&self, address: &Address) -> Option<Arc<Endpoint>> {
+        self.endpoints
+            .iter()
+            .find(|endpoint| {
+                endpoint.address == *address
+                    && endpoint.connect_timeout_is(self.settings.connect_timeout)
+            })
+            .cloned()
+    }
+}
+
+/// One address of an upstream.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Never used twice in a process: connections are kept under it.
+    pub id: u64,
+    pub address: Address,
+    /// The address as it is told in logs.
+    pub name: Arc<str>,
+    pub connect_timeout: Duration,
+    /// For a port: `::1` was the last that worked.
+    prefers_v6: AtomicBool,
+}
+
+impl Endpoint {
+    fn new(address: Address, connect_timeout: ConnectTimeout) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            connect_timeout: within(connect_timeout, &address),
+            name: address.to_string().into(),
+            address,
+            prefers_v6: AtomicBool::new(false),
+        }
+    }
+
+    fn connect_timeout_is(&self, timeout: ConnectTimeout) -> bool {
+        self.connect_timeout == within(timeout, &self.address)
+    }
+
+    /// The two addresses of a port, the one that worked last first.
+    fn loopbacks(&self, port: u16) -> [SocketAddr; 2] {
+        let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port);
+        if self.prefers_v6.load(Ordering::Relaxed) {
+            [v6, v4]
+        } else {
+            [v4, v6]
+        }
+    }
+
+    fn worked(&self, address: SocketAddr) {
+        if address.is_ipv6() != self.prefers_v6.load(Ordering::Relaxed) {
+            self.prefers_v6.store(address.is_ipv6(), Ordering::Relaxed);
+        }
+    }
+}
+
+fn within(timeout: ConnectTimeout, address: &Address) -> Duration {
+    match timeout {
+        ConnectTimeout::Of(timeout) => timeout,
+        ConnectTimeout::ByDistance if address.is_near() => CONNECT_TIMEOUT_NEAR,
+        ConnectTimeout::ByDistance => CONNECT_TIMEOUT_FAR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(ports: &[u16]) -> Upstream {
+        Upstream::new(
+            Settings::of(ports.iter().copied().map(Address::Port).collect()),
+            None,
+        )
+    }
+
+    #[test]
+    fn endpoints_take_turns() {
+        let upstream = upstream(&[1, 2, 3]);
+        let turns: Vec<_> = (0..6)
+            .map(|_| upstream.pick(&[]).unwrap().address.to_string())
+            .collect();
+        assert_eq!(turns[..3], turns[3..]);
+        assert_eq!(turns[..3], ["localhost:1", "localhost:2", "localhost:3"]);
+    }
+
+    #[test]
+    fn what_was_tried_is_not_tried_again() {
+        let upstream = upstream(&[1, 2]);
+        let first = upstream.pick(&[]).unwrap().id;
+        let second = upstream.pick(&[first]).unwrap().id;
+        assert_ne!(first, second);
+        assert!(upstream.pick(&[first, second]).is_none());
+    }
+
+    #[test]
+    fn an_endpoint_outlives_its_upstream_where_it_is_named_again() {
+        let old = upstream(&[1, 2]);
+        let new = Upstream::new(
+            Settings::of(vec![Address::Port(2), Address::Port(3)]),
+            Some(&old),
+        );
+        assert_eq!(new.endpoints[0].id, old.endpoints[1].id);
+        assert!(
+            old.endpoints
+                .iter()
+                .all(|endpoint| endpoint.id != new.endpoints[1].id)
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! Connections to endpoints, HTTP/1.1.
+//!
+//! A connection ([`Wire`]) is one exchange's at a time and is driven by that
+//! exchange's own task: no task of its own, no channel, no wake-up between
+//! tasks. Between exchanges it lies in its thread's [`pool`]. The answer's
+//! body ([`Download`](download::Download)) carries the connection on, with
+//! whatever is left of the request to send, and gives it back when both ended.
+
+pub mod download;
+pub mod pool;
+pub mod upload;
+pub mod wire;
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+
+use self::download::Download;
+use self::upload::Upload;
+use self::wire::Wire;
+use super::h1::{self, Framing, Head, Malformed};
+use crate::body::Body;
+use crate::rt::clock::Wait;
+
+/// How much is read at first; an answer's head and a small body come whole.
+const READ_BYTES: usize = 16 * 1024;
+/// How long an endpoint may leave `Expect: 100-continue` unanswered before the
+/// body is sent all the same (RFC 9110 §10.1.1).
+const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A request, ready for the wire.
+pub struct Outbound {
+    pub method: Method,
+    /// Request line and header, with the blank line.
+    pub head: Vec<u8>,
+    pub body: Body,
+    pub framing: Framing,
+    /// The body waits for the endpoint's 100.
+    pub expects_continue: bool,
+    /// The endpoint may answer 101.
+    pub may_switch: bool,
+    pub response_timeout: Duration,
+    /// How long an answer's body may pause.
+    pub pause_max: Duration,
+    /// Set while the client takes nothing: reads stay small.
+    pub stalled: Rc<Cell<bool>>,
+}
+
+/// An answer.
+pub struct Answer {
+    pub head: Head,
+    pub body: AnswerBody,
+}
+
+pub enum AnswerBody {
+    /// The rest of the answer was there with its head (or there is none).
+    Whole(Bytes),
+    Stream(Box<Download>),
+    /// 101: the connection is the client's now, with what came behind the head.
+    Switched(Wire),
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    #[error("the endpoint closed the connection before it answered")]
+    Closed,
+    #[error("the connection broke before the answer")]
+    Lost(#[source] io::Error),
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("the client's body broke off")]
+    ClientBody(#[source] crate::body::BoxError),
+}
+
+/// A failure, and what is known about the attempt.
+#[derive(Debug)]
+pub struct Failure {
+    pub cause: Failed,
+    /// Whether a byte of the answer had come.
+    pub answered: bool,
+    /// Whether the connection had served an exchange before.
+    pub reused: bool,
+}
+
+/// Sends a request and waits for the head of its answer.
+///
+/// Dropping the future closes the connection.
+pub async fn send(mut wire: Wire, outbound: Outbound) -> Result<Answer, Failure> {
+    let Outbound {
+        method,
+        head,
+        body,
+        framing,
+        expects_continue,
+        may_switch,
+        ..
+    } = outbound;
+    let mut upload = Upload::new(head, body, framing, expects_continue);
+    let mut wait = Wait::of(outbound.response_timeout);
+    let mut may_continue = expects_continue.then(|| Wait::of(CONTINUE_TIMEOUT));
+    let mut broken = None;
+    let head = poll_fn(|cx| {
+        loop {
+            if broken.is_none()
+                && let Poll::Ready(Err(error)) = upload.poll(cx, &mut wire)
+            {
+                match error {
+                    upload::Error::Client(error) => {
+                        return Poll::Ready(Err(Failed::ClientBody(error)));
+                    }
+                    // The endpoint may have answered before it stopped reading.
+                    upload::Error::Endpoint(error) => broken = Some(error),
+                }
+            }
+            if let Some(wait) = &mut may_continue
+                && Pin::new(wait).poll(cx).is_ready()
+            {
+                may_continue = None;
+                upload.go_on();
+                continue;
+            }
+            match poll_head(cx, &mut wire, &method, may_switch) {
+                Poll::Ready(Ok(head)) if head.status == StatusCode::CONTINUE => {
+                    may_continue = None;
+                    upload.go_on();
+                }
+                // Other interim answers have no place in what the client is sent.
+                Poll::Ready(Ok(head)) if is_interim(&head) => {}
+                Poll::Ready(Err(Failed::Closed)) => {
+                    return Poll::Ready(Err(broken.take().map_or(Failed::Closed, Failed::Lost)));
+                }
+                Poll::Ready(other) => return Poll::Ready(other),
+                Poll::Pending if Pin::new(&mut wait).poll(cx).is_ready() => {
+                    return Poll::Ready(Err(Failed::TimedOut(outbound.response_timeout)));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+    match head {
+        Ok(head) => {
+            let body = answer_body(
+                wire,
+                upload,
+                wait,
+                broken.is_some(),
+                &head,
+                &outbound.stalled,
+                outbound.pause_max,
+            );
+            Ok(Answer { head, body })
+        }
+        Err(cause) => Err(Failure {
+            cause,
+            answered: wire.answered(),
+            reused: wire.is_reused(),
+        }),
+    }
+}
+
+fn is_interim(head: &Head) -> bool {
+    head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+fn poll_head(
+    cx: &mut Context<'_>,
+    wire: &mut Wire,
+    method: &Method,
+    may_switch: bool,
+) -> Poll<Result<Head, Failed>> {
+    loop {
+        if !wire.received.is_empty()
+            && let Some(head) = h1::head(&mut wire.received, method)?
+        {
+            if head.status == StatusCode::SWITCHING_PROTOCOLS && !may_switch {
+                return Poll::Ready(Err(Malformed::Switched.into()));
+            }
+            return Poll::Ready(Ok(head));
+        }
+        match wire.poll_receive(cx, READ_BYTES) {
+            Poll::Ready(Ok(0)) if wire.received.is_empty() => {
+                return Poll::Ready(Err(Failed::Closed));
+            }
+            Poll::Ready(Ok(0)) => return Poll::Ready(Err(Malformed::Head.into())),
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(Failed::Lost(error))),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+}
+
+fn answer_body(
+    mut wire: Wire,
+    upload: Upload,
+    wait: Wait,
+    broken: bool,
+    head: &Head,
+    stalled: &Rc<Cell<bool>>,
+    pause_max: Duration,
+) -> AnswerBody {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return AnswerBody::Switched(wire);
+    }
+    wire.keeps(head.keep_alive && !broken, head.keep_for);
+    if let Framing::Length(length) = head.framing
+        && let Ok(length) = usize::try_from(length)
+        && length <= wire.received.len()
+        && upload.is_done()
+    {
+        let whole = wire.received.split_to(length).freeze();
+        pool::park(wire);
+        return AnswerBody::Whole(whole);
+    }
+    AnswerBody::Stream(Box::new(Download::new(
+        wire,
+        (!broken && !upload.is_done()).then_some(upload),
+        wait,
+        head.framing,
+        stalled.clone(),
+        pause_max,
+    )))
+}

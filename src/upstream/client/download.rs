@@ -1,0 +1,240 @@
+//! An answer's body on its way to the client.
+//!
+//! Carries its connection, and what is left of the request to send. A body
+//! that ends short is an error, never an end: the client must be able to tell.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::pool;
+use super::upload::Upload;
+use super::wire::Wire;
+use crate::body::BoxError;
+use crate::rt::clock::Wait;
+use crate::upstream::h1::{Chunks, Framing, Malformed, Piece};
+
+/// How much is read at a time at first, and again whenever the client stalls.
+const READ_BYTES_MIN: usize = 16 * 1024;
+/// How much is read at a time while both sides keep up.
+const READ_BYTES_MAX: usize = 128 * 1024;
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    #[error("the endpoint closed the connection in the middle of its answer")]
+    Short,
+    #[error("the endpoint sent nothing of its answer for {0:?}")]
+    Paused(Duration),
+    #[error("the connection broke in the middle of the answer")]
+    Lost(#[source] io::Error),
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
+enum Left {
+    Length(u64),
+    Chunks(Chunks),
+    UntilClose,
+    Nothing,
+}
+
+/// The body. Dropping it before its end closes the connection.
+pub struct Download {
+    /// `None` once it was given back.
+    wire: Option<Wire>,
+    upload: Option<Upload>,
+    left: Left,
+    wait: Wait,
+    pause_max: Duration,
+    read_bytes: usize,
+    stalled: Rc<Cell<bool>>,
+}
+
+impl Download {
+    pub(super) fn new(
+        wire: Wire,
+        upload: Option<Upload>,
+        mut wait: Wait,
+        framing: Framing,
+        stalled: Rc<Cell<bool>>,
+        pause_max: Duration,
+    ) -> Self {
+        wait.reset(pause_max);
+        let left = match framing {
+            Framing::Length(0) => Left::Nothing,
+            Framing::Length(length) => Left::Length(length),
+            Framing::Chunked => Left::Chunks(Chunks::default()),
+            Framing::UntilClose => Left::UntilClose,
+        };
+        let mut download = Self {
+            wire: Some(wire),
+            upload,
+            left,
+            wait,
+            pause_max,
+            read_bytes: READ_BYTES_MIN,
+            stalled,
+        };
+        if matches!(download.left, Left::Nothing) {
+            download.end();
+        }
+        download
+    }
+
+    /// Allows longer pauses between two bytes.
+    pub fn may_pause(&mut self, pause_max: Duration) {
+        self.pause_max = pause_max;
+        self.wait.reset(pause_max);
+    }
+
+    /// The body is whole. The connection is kept only if the request went out whole too.
+    fn end(&mut self) {
+        self.left = Left::Nothing;
+        if let Some(wire) = self.wire.take()
+            && self.upload.take().is_none()
+        {
+            pool::park(wire);
+        }
+    }
+
+    /// The next piece of what was received, if there is one.
+    fn received(&mut self) -> Result<Option<Frame<Bytes>>, Broken> {
+        let Some(wire) = &mut self.wire else {
+            return Ok(None);
+        };
+        match &mut self.left {
+            Left::Nothing => Ok(None),
+            Left::UntilClose if wire.received.is_empty() => Ok(None),
+            Left::UntilClose => Ok(Some(Frame::data(wire.received.split().freeze()))),
+            Left::Length(_) if wire.received.is_empty() => Ok(None),
+            Left::Length(left) => {
+                let bytes = wire
+                    .received
+                    .len()
+                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= bytes as u64;
+                let data = wire.received.split_to(bytes).freeze();
+                if *left == 0 {
+                    self.end();
+                }
+                Ok(Some(Frame::data(data)))
+            }
+            Left::Chunks(chunks) => {
+                let frame = match chunks.next(&mut wire.received)? {
+                    Piece::Data(data) => Frame::data(data),
+                    Piece::Trailers(trailers) => Frame::trailers(trailers),
+                    Piece::Wanting => return Ok(None),
+                    Piece::End => {
+                        self.end();
+                        return Ok(None);
+                    }
+                };
+                // The end is often there already: the client's last frame can say so.
+                if chunks.is_ended() {
+                    self.end();
+                }
+                Ok(Some(frame))
+            }
+        }
+    }
+
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        let Some(wire) = &mut self.wire else {
+            return Poll::Ready(Ok(()));
+        };
+        if self.stalled.get() {
+            self.read_bytes = READ_BYTES_MIN;
+        }
+        match wire.poll_receive(cx, self.read_bytes) {
+            Poll::Ready(Ok(0)) if matches!(self.left, Left::UntilClose) => {
+                self.end();
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(Broken::Short)),
+            Poll::Ready(Ok(bytes)) => {
+                if bytes == self.read_bytes {
+                    self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+                }
+                self.wait.reset(self.pause_max);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(Broken::Lost(error))),
+            Poll::Pending if Pin::new(&mut self.wait).poll(cx).is_ready() => {
+                Poll::Ready(Err(Broken::Paused(self.pause_max)))
+            }
+            Poll::Pending => {
+                if wire.received.is_empty() && wire.received.capacity() > READ_BYTES_MIN {
+                    wire.shed();
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Goes on with the request while its answer comes. That it fails is no
+    /// fault of the answer's: the connection is closed behind it.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let (Some(upload), Some(wire)) = (&mut self.upload, &mut self.wire) {
+            match upload.poll(cx, wire) {
+                Poll::Ready(Ok(())) => self.upload = None,
+                Poll::Ready(Err(_)) => {
+                    wire.keeps(false, None);
+                    self.upload = None;
+                }
+                Poll::Pending => {}
+            }
+        }
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.poll_upload(cx);
+        loop {
+            match self.received() {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(None) if self.wire.is_none() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(broken) => return self.break_off(broken),
+            }
+            match self.poll_more(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(broken)) => return self.break_off(broken),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.wire.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.left {
+            Left::Length(left) => SizeHint::with_exact(left),
+            Left::Nothing => SizeHint::with_exact(0),
+            Left::Chunks(_) | Left::UntilClose => SizeHint::default(),
+        }
+    }
+}
+
+impl Download {
+    fn break_off(&mut self, broken: Broken) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.wire = None;
+        self.left = Left::Nothing;
+        Poll::Ready(Some(Err(broken.into())))
+    }
+}

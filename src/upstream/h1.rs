@@ -1,0 +1,603 @@
+//! HTTP/1.1 as an endpoint speaks it: an answer's head, and chunked bodies.
+//!
+//! Pure: bytes in, meaning out. Stricter than most clients are, because what
+//! is read here is framed anew for another reader: an answer whose length can
+//! be read in two ways is refused (RFC 9112 §6.3, §11.2), as is a line that
+//! does not end in CRLF inside a chunked body.
+
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{Method, StatusCode, Version};
+
+/// The longest head of an answer, in bytes.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// The most field lines of an answer.
+pub const HEADER_LINES_MAX: usize = 128;
+/// The longest line that opens a chunk, with its extensions.
+const CHUNK_LINE_BYTES_MAX: usize = 1024;
+/// The longest trailer section of an answer.
+const TRAILER_BYTES_MAX: usize = 16 * 1024;
+
+/// What an endpoint said that is not HTTP, or can be read in two ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    #[error("the answer does not begin with an HTTP/1 status line and header")]
+    Head,
+    #[error("the answer's header is longer than 64 KiB or 128 lines")]
+    HeadTooLong,
+    #[error("the answer's length is given twice or is no number")]
+    Length,
+    #[error("the answer has a transfer coding other than chunked")]
+    Coding,
+    #[error("the answer's chunked coding is broken")]
+    Chunk,
+    #[error("the answer's trailer section is broken or longer than 16 KiB")]
+    Trailer,
+    #[error("the endpoint switched protocols without being asked")]
+    Switched,
+}
+
+/// How the end of a body is known (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    Length(u64),
+    Chunked,
+    /// The body ends when the connection does.
+    UntilClose,
+}
+
+/// The head of an answer. Fields that speak of the connection are not in it.
+#[derive(Debug)]
+pub struct Head {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub framing: Framing,
+    /// Whether the connection may carry another exchange.
+    pub keep_alive: bool,
+    /// `Keep-Alive: timeout=`: how long the endpoint keeps an idle connection.
+    pub keep_for: Option<Duration>,
+}
+
+/// Reads a head from the front of `received` and takes it off; `None` while it
+/// is not whole.
+pub fn head(received: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malformed> {
+    let mut lines = [const { MaybeUninit::uninit() }; HEADER_LINES_MAX];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut response,
+        received,
+        &mut lines,
+    );
+    let head_bytes = match parsed {
+        Ok(httparse::Status::Complete(bytes)) if bytes > HEAD_BYTES_MAX => {
+            return Err(Malformed::HeadTooLong);
+        }
+        Ok(httparse::Status::Complete(bytes)) => bytes,
+        Ok(httparse::Status::Partial) if received.len() >= HEAD_BYTES_MAX => {
+            return Err(Malformed::HeadTooLong);
+        }
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(Malformed::HeadTooLong),
+        Err(_) => return Err(Malformed::Head),
+    };
+    let version = match response.version {
+        Some(0) => Version::HTTP_10,
+        _ => Version::HTTP_11,
+    };
+    let status = response
+        .code
+        .and_then(|code| StatusCode::from_u16(code).ok())
+        .ok_or(Malformed::Head)?;
+
+    // Places of names and values, so that the head can be cut off `received`
+    // and the values be parts of it without a copy.
+    let base = received.as_ptr() as usize;
+    let mut spans = [Span::default(); HEADER_LINES_MAX];
+    let count = response.headers.len();
+    for (span, line) in spans.iter_mut().zip(response.headers.iter()) {
+        let name = line.name.as_ptr() as usize - base;
+        let value = line.value.as_ptr() as usize - base;
+        *span = Span {
+            name: (name as u32, (name + line.name.len()) as u32),
+            value: (value as u32, (value + line.value.len()) as u32),
+        };
+    }
+    let text = received.split_to(head_bytes).freeze();
+    Fields::read(&text, &spans[..count])?
+        .head(status, version, method)
+        .map(Some)
+}
+
+/// Where a name and its value begin and end; a head is short enough for `u32`.
+#[derive(Clone, Copy, Default)]
+struct Span {
+    name: (u32, u32),
+    value: (u32, u32),
+}
+
+/// Field lines, sorted into what is the answer's and what is the connection's.
+struct Fields {
+    headers: HeaderMap,
+    length: Option<u64>,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+    keep_for: Option<Duration>,
+}
+
+impl Fields {
+    fn read(text: &Bytes, spans: &[Span]) -> Result<Self, Malformed> {
+        let mut fields = Self {
+            headers: HeaderMap::with_capacity(spans.len() + 4),
+            length: None,
+            chunked: false,
+            close: false,
+            keep_alive: false,
+            keep_for: None,
+        };
+        let mut listed: Vec<HeaderName> = Vec::new();
+        for span in spans {
+            let name = HeaderName::from_bytes(&text[span.name.0 as usize..span.name.1 as usize])
+                .map_err(|_| Malformed::Head)?;
+            let value = text.slice(span.value.0 as usize..span.value.1 as usize);
+            fields.line(name, value, &mut listed)?;
+        }
+        // RFC 9110 §7.6.1: what Connection names is the connection's too.
+        for name in listed {
+            if name != CONTENT_LENGTH {
+                fields.headers.remove(name);
+            }
+        }
+        Ok(fields)
+    }
+
+    fn line(
+        &mut self,
+        name: HeaderName,
+        value: Bytes,
+        listed: &mut Vec<HeaderName>,
+    ) -> Result<(), Malformed> {
+        if name == CONTENT_LENGTH {
+            let length = content_length(&value).ok_or(Malformed::Length)?;
+            if self
+                .length
+                .replace(length)
+                .is_some_and(|other| other != length)
+            {
+                return Err(Malformed::Length);
+            }
+            self.headers
+                .insert(CONTENT_LENGTH, HeaderValue::from(length));
+            return Ok(());
+        }
+        if name == TRANSFER_ENCODING {
+            if self.chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                return Err(Malformed::Coding);
+            }
+            self.chunked = true;
+            return Ok(());
+        }
+        if name == CONNECTION {
+            for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                if token.eq_ignore_ascii_case(b"close") {
+                    self.close = true;
+                } else if token.eq_ignore_ascii_case(b"keep-alive") {
+                    self.keep_alive = true;
+                } else if !token.eq_ignore_ascii_case(b"upgrade")
+                    && let Ok(name) = HeaderName::from_bytes(token)
+                {
+                    listed.push(name);
+                }
+            }
+            return Ok(());
+        }
+        match name.as_str() {
+            "keep-alive" => self.keep_for = keep_alive_timeout(&value),
+            "proxy-connection" => {}
+            _ => {
+                let value = HeaderValue::from_maybe_shared(value).map_err(|_| Malformed::Head)?;
+                self.headers
+                    .try_append(name, value)
+                    .map_err(|_| Malformed::HeadTooLong)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn head(
+        mut self,
+        status: StatusCode,
+        version: Version,
+        method: &Method,
+    ) -> Result<Head, Malformed> {
+        if self.chunked && (self.length.is_some() || version == Version::HTTP_10) {
+            return Err(Malformed::Length);
+        }
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            self.headers.remove(UPGRADE);
+        }
+        let bodiless = method == Method::HEAD
+            || status.is_informational()
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED;
+        let framing = if bodiless {
+            Framing::Length(0)
+        } else if self.chunked {
+            Framing::Chunked
+        } else {
+            self.length.map_or(Framing::UntilClose, Framing::Length)
+        };
+        let keep_alive = match version {
+            Version::HTTP_10 => self.keep_alive && !self.close,
+            _ => !self.close,
+        };
+        Ok(Head {
+            status,
+            headers: self.headers,
+            framing,
+            keep_alive: keep_alive && framing != Framing::UntilClose,
+            keep_for: self.keep_for,
+        })
+    }
+}
+
+/// Digits alone (RFC 9110 §8.6): no sign, no list, no space inside.
+fn content_length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+fn keep_alive_timeout(value: &[u8]) -> Option<Duration> {
+    let text = std::str::from_utf8(value).ok()?;
+    text.split(',').find_map(|part| {
+        let (name, seconds) = part.split_once('=')?;
+        if !name.trim().eq_ignore_ascii_case("timeout") {
+            return None;
+        }
+        seconds.trim().parse().ok().map(Duration::from_secs)
+    })
+}
+
+/// Reads a chunked body (RFC 9112 §7.1).
+#[derive(Debug, Default)]
+pub struct Chunks {
+    state: State,
+}
+
+#[derive(Debug, Default, PartialEq)]
+enum State {
+    #[default]
+    Line,
+    Data(u64),
+    DataEnd,
+    Trailer,
+    Ended,
+}
+
+/// What a look at the received bytes gave.
+#[derive(Debug, PartialEq)]
+pub enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+    End,
+    /// More must be received first.
+    Wanting,
+}
+
+impl Chunks {
+    /// Takes the next piece off the front of `received`.
+    pub fn next(&mut self, received: &mut BytesMut) -> Result<Piece, Malformed> {
+        loop {
+            match self.state {
+                State::Line => {
+                    let Some(line) = take_line(received, CHUNK_LINE_BYTES_MAX)? else {
+                        return Ok(Piece::Wanting);
+                    };
+                    self.state = match chunk_size(&line)? {
+                        0 => State::Trailer,
+                        size => State::Data(size),
+                    };
+                }
+                State::Data(left) => {
+                    if received.is_empty() {
+                        return Ok(Piece::Wanting);
+                    }
+                    let bytes = received
+                        .len()
+                        .min(usize::try_from(left).unwrap_or(usize::MAX));
+                    self.state = match left - bytes as u64 {
+                        0 => State::DataEnd,
+                        left => State::Data(left),
+                    };
+                    return Ok(Piece::Data(received.split_to(bytes).freeze()));
+                }
+                State::DataEnd => {
+                    if received.len() < 2 {
+                        return Ok(Piece::Wanting);
+                    }
+                    if received.split_to(2) != b"\r\n"[..] {
+                        return Err(Malformed::Chunk);
+                    }
+                    self.state = State::Line;
+                }
+                State::Trailer => {
+                    let Some(trailers) = take_trailers(received)? else {
+                        return Ok(Piece::Wanting);
+                    };
+                    self.state = State::Ended;
+                    if !trailers.is_empty() {
+                        return Ok(Piece::Trailers(trailers));
+                    }
+                }
+                State::Ended => return Ok(Piece::End),
+            }
+        }
+    }
+
+    /// Whether the last chunk and the trailers were read.
+    pub fn is_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+}
+
+fn take_line(received: &mut BytesMut, bytes_max: usize) -> Result<Option<BytesMut>, Malformed> {
+    match received.iter().position(|byte| *byte == b'\n') {
+        Some(end) if end >= bytes_max => Err(Malformed::Chunk),
+        Some(end) => {
+            let line = received.split_to(end + 1);
+            match line.strip_suffix(b"\r\n") {
+                Some(_) => Ok(Some(line)),
+                None => Err(Malformed::Chunk),
+            }
+        }
+        None if received.len() >= bytes_max => Err(Malformed::Chunk),
+        None => Ok(None),
+    }
+}
+
+fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
+    let line = line.strip_suffix(b"\r\n").ok_or(Malformed::Chunk)?;
+    let digits = line
+        .iter()
+        .take_while(|byte| byte.is_ascii_hexdigit())
+        .count();
+    let (size, rest) = line.split_at(digits);
+    // Extensions are dropped, but must look like some: nothing hides behind a size.
+    let extension = rest.trim_ascii_start();
+    let clean = extension
+        .iter()
+        .all(|byte| matches!(byte, b'\t' | 0x20..=0x7e | 0x80..));
+    if !(1..=15).contains(&digits) || !clean || !(extension.is_empty() || extension[0] == b';') {
+        return Err(Malformed::Chunk);
+    }
+    let size = std::str::from_utf8(size).map_err(|_| Malformed::Chunk)?;
+    u64::from_str_radix(size, 16).map_err(|_| Malformed::Chunk)
+}
+
+fn take_trailers(received: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> {
+    let mut lines = [httparse::EMPTY_HEADER; HEADER_LINES_MAX];
+    let (bytes, lines) = match httparse::parse_headers(received, &mut lines) {
+        Ok(httparse::Status::Complete(found)) => found,
+        Ok(httparse::Status::Partial) if received.len() < TRAILER_BYTES_MAX => return Ok(None),
+        Ok(httparse::Status::Partial) | Err(_) => return Err(Malformed::Trailer),
+    };
+    if bytes > TRAILER_BYTES_MAX {
+        return Err(Malformed::Trailer);
+    }
+    let mut trailers = HeaderMap::new();
+    for line in lines.iter() {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| Malformed::Trailer)?;
+        let value = HeaderValue::from_bytes(line.value).map_err(|_| Malformed::Trailer)?;
+        trailers
+            .try_append(name, value)
+            .map_err(|_| Malformed::Trailer)?;
+    }
+    let _ = received.split_to(bytes);
+    Ok(Some(trailers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, method: &Method) -> Result<Option<Head>, Malformed> {
+        head(&mut BytesMut::from(text), method)
+    }
+
+    #[test]
+    fn the_end_of_a_body_is_known_in_one_way() {
+        let check = |fields: &str, framing: Framing, keep_alive: bool| {
+            let got = read(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n"), &Method::GET)
+                .unwrap()
+                .unwrap();
+            assert_eq!(
+                (got.framing, got.keep_alive),
+                (framing, keep_alive),
+                "{fields:?}"
+            );
+        };
+        check("Content-Length: 5\r\n", Framing::Length(5), true);
+        check(
+            "Content-Length: 5\r\ncontent-length: 5\r\n",
+            Framing::Length(5),
+            true,
+        );
+        check("Transfer-Encoding: Chunked\r\n", Framing::Chunked, true);
+        check("", Framing::UntilClose, false);
+        check(
+            "Content-Length: 0\r\nConnection: close\r\n",
+            Framing::Length(0),
+            false,
+        );
+    }
+
+    #[test]
+    fn an_answer_that_can_be_read_in_two_ways_is_refused() {
+        let check = |fields: &str, want: Malformed| {
+            let got = read(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n"), &Method::GET);
+            assert_eq!(got.unwrap_err(), want, "{fields:?}");
+        };
+        check(
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            Malformed::Length,
+        );
+        check("Content-Length: 5, 5\r\n", Malformed::Length);
+        check("Content-Length: +5\r\n", Malformed::Length);
+        check("Content-Length: \r\n", Malformed::Length);
+        check(
+            "Content-Length: 99999999999999999999\r\n",
+            Malformed::Length,
+        );
+        check(
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            Malformed::Length,
+        );
+        check("Transfer-Encoding: gzip, chunked\r\n", Malformed::Coding);
+        check(
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            Malformed::Coding,
+        );
+        check("X: a\0b\r\n", Malformed::Head);
+        check("X : a\r\n", Malformed::Head);
+        check(": a\r\n", Malformed::Head);
+    }
+
+    #[test]
+    fn what_is_not_http_is_no_answer() {
+        for text in [
+            "hello\r\n\r\n",
+            "HTTP/2 200 OK\r\n\r\n",
+            "HTTP/1.1 20 OK\r\n\r\n",
+            "\0\0\0",
+        ] {
+            assert_eq!(
+                read(text, &Method::GET).unwrap_err(),
+                Malformed::Head,
+                "{text:?}"
+            );
+        }
+        assert!(
+            read("HTTP/1.1 200 OK\r\nA: b\r\n", &Method::GET)
+                .unwrap()
+                .is_none()
+        );
+        let flood = format!(
+            "HTTP/1.1 200 OK\r\n{}",
+            "A: b\r\n".repeat(HEADER_LINES_MAX + 1)
+        );
+        assert_eq!(
+            read(&flood, &Method::GET).unwrap_err(),
+            Malformed::HeadTooLong
+        );
+        let long = format!("HTTP/1.1 200 OK\r\nA: {}", "b".repeat(HEAD_BYTES_MAX));
+        assert_eq!(
+            read(&long, &Method::GET).unwrap_err(),
+            Malformed::HeadTooLong
+        );
+    }
+
+    #[test]
+    fn some_answers_have_no_body_whatever_they_say() {
+        let check = |status: &str, method: &Method| {
+            let text = format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\n");
+            let got = read(&text, method).unwrap().unwrap();
+            assert_eq!(got.framing, Framing::Length(0), "{status} {method}");
+        };
+        check("200 OK", &Method::HEAD);
+        check("204 No Content", &Method::GET);
+        check("304 Not Modified", &Method::GET);
+        check("103 Early Hints", &Method::GET);
+    }
+
+    #[test]
+    fn fields_of_the_connection_end_here() {
+        let text = "HTTP/1.1 200 OK\r\nConnection: X-Hop, close\r\nX-Hop: 1\r\nKeep-Alive: timeout=5, max=9\r\n\
+                    Proxy-Connection: x\r\nUpgrade: h2c\r\nContent-Length: 0\r\nX-End: 2\r\n\r\n";
+        let got = read(text, &Method::GET).unwrap().unwrap();
+        let mut names: Vec<_> = got.headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-length", "x-end"]);
+        assert_eq!(got.keep_for, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn an_http_1_0_connection_ends_unless_it_says_otherwise() {
+        let check = |fields: &str, keep_alive: bool| {
+            let text = format!("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n{fields}\r\n");
+            let got = read(&text, &Method::GET).unwrap().unwrap();
+            assert_eq!(got.keep_alive, keep_alive, "{fields:?}");
+        };
+        check("", false);
+        check("Connection: keep-alive\r\n", true);
+        check("Connection: keep-alive, close\r\n", false);
+    }
+
+    /// Every piece, fed in steps of `step` bytes.
+    fn chunks(text: &str, step: usize) -> Result<(String, Option<HeaderMap>, usize), Malformed> {
+        let (mut chunks, mut received) = (Chunks::default(), BytesMut::new());
+        let (mut data, mut trailers, mut fed) = (String::new(), None, 0);
+        loop {
+            match chunks.next(&mut received)? {
+                Piece::Data(bytes) => data.push_str(std::str::from_utf8(&bytes).unwrap()),
+                Piece::Trailers(map) => trailers = Some(map),
+                Piece::End => return Ok((data, trailers, text.len() - fed + received.len())),
+                Piece::Wanting => {
+                    assert!(fed < text.len(), "wants more than {text:?}");
+                    let next = text.len().min(fed + step);
+                    received.extend_from_slice(&text.as_bytes()[fed..next]);
+                    fed = next;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_are_read_however_they_come() {
+        for step in [1, 2, 3, 7, 100] {
+            let check = |text: &str, want: &str, left: usize| {
+                let (data, _, rest) = chunks(text, step).unwrap();
+                assert_eq!((data.as_str(), rest), (want, left), "{text:?} by {step}");
+            };
+            check("0\r\n\r\n", "", 0);
+            check(
+                "5\r\nhello\r\n6;a=b\r\n world\r\n0\r\n\r\n",
+                "hello world",
+                0,
+            );
+            check("00005 ; x\r\nhello\r\n0\r\n\r\nHTTP", "hello", 4);
+            let (_, trailers, _) = chunks("1\r\na\r\n0\r\nX-Sum: 9\r\n\r\n", step).unwrap();
+            assert_eq!(trailers.unwrap()["x-sum"], "9");
+        }
+    }
+
+    #[test]
+    fn broken_chunks_are_told_from_whole_ones() {
+        let check = |text: &str, want: Malformed| {
+            for step in [1, 100] {
+                assert_eq!(chunks(text, step).unwrap_err(), want, "{text:?} by {step}");
+            }
+        };
+        check("\r\n", Malformed::Chunk);
+        check("x\r\n", Malformed::Chunk);
+        check("-1\r\n", Malformed::Chunk);
+        check("0x5\r\nhello\r\n", Malformed::Chunk);
+        check("5\nhello\r\n", Malformed::Chunk);
+        check("5\r\nhelloXX0\r\n\r\n", Malformed::Chunk);
+        check("5 5\r\nhello\r\n", Malformed::Chunk);
+        check("5\rhello\r\n", Malformed::Chunk);
+        check("5;\0\r\nhello\r\n", Malformed::Chunk);
+        check("1000000000000000\r\n", Malformed::Chunk);
+        check("0\r\nno colon\r\n\r\n", Malformed::Trailer);
+        check(
+            &format!("5;{}\r\n", "a".repeat(CHUNK_LINE_BYTES_MAX)),
+            Malformed::Chunk,
+        );
+    }
+}
