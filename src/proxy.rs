@@ -1,7 +1,7 @@
 //! One request: from its head to the answer that ends it.
 //!
 //! [`Proxy::serve`] is the outer ring: it never fails, an error becomes its
-//! response there and nowhere else. [`Proxy::answer`] is the inner ring, top
+//! response there and nowhere else. `Proxy::answer` is the inner ring, top
 //! to bottom: admit, find the site, forward.
 
 mod forward;

@@ -3,7 +3,7 @@
 //! A connection ([`Wire`]) is one exchange's at a time and is driven by that
 //! exchange's own task: no task of its own, no channel, no wake-up between
 //! tasks. Between exchanges it lies in its thread's [`pool`]. The answer's
-//! body ([`Download`](download::Download)) carries the connection on, with
+//! body ([`Download`]) carries the connection on, with
 //! whatever is left of the request to send, and gives it back when both ended.
 
 pub mod download;
