@@ -34,7 +34,7 @@ use crate::config::{PlainHttp, Redirect};
 use crate::error::ProxyError;
 use crate::exchange::{Agent, Exchange, RequestId};
 use crate::observe::access_log::AccessLog;
-use crate::rt;
+use crate::rt::{self, flow::Flow};
 use crate::site::{Site, Target};
 use crate::snapshot::{Live, Snapshot};
 use crate::tls;
@@ -63,8 +63,8 @@ pub struct Tie {
     pub served: Cell<u64>,
     /// The thread knows whom to wake for a drain.
     pub known: Cell<bool>,
-    /// The client takes nothing just now.
-    pub stalled: Rc<Cell<bool>>,
+    /// Whether the client keeps up.
+    pub flow: Flow,
     /// The endpoint's connection behind a 101 that is being answered.
     switched: RefCell<Option<Wire>>,
     /// After a 101: what the connection becomes when hyper has let it go.

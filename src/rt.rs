@@ -3,7 +3,9 @@
 //! As many threads as cores; an exchange never leaves the thread its
 //! connection came to. Nothing here is `Send` for the sake of a scheduler.
 
+pub mod buffers;
 pub mod clock;
+pub mod flow;
 
 use std::cell::Cell;
 use std::collections::hash_map::RandomState;

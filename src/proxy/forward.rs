@@ -159,7 +159,7 @@ fn outbound(
         may_switch: upgrades,
         response_timeout: upstream.settings().response_timeout,
         pause_max: PAUSE_MAX,
-        stalled: request.peer.tie.stalled.clone(),
+        flow: request.peer.tie.flow.clone(),
     }
 }
 

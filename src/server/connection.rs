@@ -71,10 +71,10 @@ pub(super) async fn run(
     };
     let mut alpn_h2 = false;
     let transport = match speaks {
-        Speaks::Http => Transport::plain(socket),
+        Speaks::Http => Transport::plain(socket, peer.tie.flow.clone()),
         Speaks::Https => {
             let config = worker.proxy.live().current().tls.config().clone();
-            let Ok(mut transport) = Transport::tls(socket, config) else {
+            let Ok(mut transport) = Transport::tls(socket, peer.tie.flow.clone(), config) else {
                 return;
             };
             if let Err(error) = within(HANDSHAKE_TIMEOUT, |cx| transport.poll_handshake(cx)).await {
@@ -130,6 +130,15 @@ impl Drop for Driver {
 }
 
 impl Driver {
+    /// What is left of the last wake-up leaves first: it makes room.
+    fn before(&self, cx: &mut Context<'_>) {
+        let mut transport = self.io.0.borrow_mut();
+        if transport.is_blocked() {
+            // An error is met again behind the poll.
+            let _ = transport.poll_send(cx);
+        }
+    }
+
     /// Whether the connection has to be told that no more requests are taken.
     fn is_to_drain(&mut self, cx: &mut Context<'_>) -> bool {
         self.worker.remember(cx.waker(), &self.tie);
@@ -147,7 +156,6 @@ impl Driver {
             return Poll::Ready(Ended::Http(result));
         }
         let blocked = transport.is_blocked();
-        self.tie.stalled.set(blocked);
         let (received, sent) = transport.progress();
         let seen = Seen {
             busy: self.tie.busy.get() > 0,
@@ -177,10 +185,12 @@ async fn serve_h1(mut driver: Driver, peer: Rc<Peer>) {
         .max_headers(strict::HEADER_LINES_MAX)
         .max_buf_size(H1_BUFFER_BYTES)
         .serve_connection(driver.io.clone(), service);
+    driver.tie.flow.set_alone();
     let ended = poll_fn(|cx| {
         if driver.is_to_drain(cx) {
             Pin::new(&mut http).graceful_shutdown();
         }
+        driver.before(cx);
         let polled = Pin::new(&mut http).poll(cx);
         driver.after(cx, polled)
     })
@@ -236,6 +246,7 @@ async fn serve_h2(mut driver: Driver, peer: Rc<Peer>) {
             if driver.is_to_drain(cx) {
                 Pin::new(&mut http).graceful_shutdown();
             }
+            driver.before(cx);
             let polled = Pin::new(&mut http).poll(cx);
             let after = driver.after(cx, polled);
             if !matches!(after, Poll::Ready(Ended::Struck(Struck::Idle))) || idle_told {

@@ -1,18 +1,6 @@
-//! Buffers that belong to a thread and are held only while there is something in them.
-//!
-//! Only one connection of a thread is polled at a time, and most leave nothing
-//! behind: a few buffers serve thousands of connections.
+//! Bytes in a buffer of the thread's, held only while there are some.
 
-use std::cell::RefCell;
-
-/// The size of a lent buffer: one burst of sealed records, and one record more.
-const LENT_BYTES: usize = 148 * 1024;
-/// How many buffers a thread keeps for lending.
-const LENT_KEPT: usize = 4;
-
-thread_local! {
-    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
+use crate::rt::buffers;
 
 /// Bytes in a buffer that is the thread's and held only while there are some.
 #[derive(Default)]
@@ -38,9 +26,7 @@ impl Lent {
     /// At least `least` free bytes behind the filled ones.
     pub(super) fn room(&mut self, least: usize) -> &mut [u8] {
         if self.buffer.is_empty() {
-            self.buffer = SPARE
-                .with_borrow_mut(Vec::pop)
-                .unwrap_or_else(|| vec![0; LENT_BYTES]);
+            self.buffer = buffers::take();
         }
         if self.start > 0 && self.buffer.len() - self.end < least {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -71,21 +57,14 @@ impl Lent {
 
     pub(super) fn give_back(&mut self) {
         (self.start, self.end) = (0, 0);
-        let buffer = std::mem::take(&mut self.buffer);
-        if buffer.len() == LENT_BYTES {
-            SPARE.with_borrow_mut(|spare| {
-                if spare.len() < LENT_KEPT {
-                    spare.push(buffer);
-                }
-            });
-        }
+        buffers::give(std::mem::take(&mut self.buffer));
     }
 
     /// Moves what is left into a buffer of its size: the rest of the wait is the client's.
     pub(super) fn shrink(&mut self) {
         if self.is_empty() {
             self.give_back();
-        } else if self.buffer.len() == LENT_BYTES {
+        } else if self.buffer.len() == buffers::LENT_BYTES {
             let rest = self.bytes().to_vec();
             self.give_back();
             self.end = rest.len();
@@ -97,6 +76,7 @@ impl Lent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rt::buffers::LENT_BYTES;
 
     #[test]
     fn what_is_pushed_is_taken_in_order_and_the_buffer_goes_back() {
@@ -111,7 +91,6 @@ mod tests {
         assert_eq!(lent.bytes(), b"world!");
         lent.taken(6);
         assert!(lent.is_empty() && lent.buffer.is_empty());
-        assert_eq!(SPARE.with_borrow(Vec::len), 1);
     }
 
     #[test]

@@ -27,6 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::lent::Lent;
+use crate::rt::flow::Flow;
 use crate::tls;
 
 /// The most plaintext of one TLS record (RFC 8446 §5.1).
@@ -63,8 +64,8 @@ pub(crate) struct Transport {
     socket: TokioIo<TcpStream>,
     session: Option<Box<Session>>,
     outgoing: Lent,
-    /// The socket took no more at the last try.
-    blocked: bool,
+    /// Told whenever the socket takes no more, and when it does again.
+    flow: Flow,
     /// FIN was sent.
     shut: bool,
     received_bytes: u64,
@@ -72,19 +73,23 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    pub(crate) fn plain(socket: TcpStream) -> Self {
+    pub(crate) fn plain(socket: TcpStream, flow: Flow) -> Self {
         Self {
             socket: TokioIo::new(socket),
             session: None,
             outgoing: Lent::default(),
-            blocked: false,
+            flow,
             shut: false,
             received_bytes: 0,
             sent_bytes: 0,
         }
     }
 
-    pub(crate) fn tls(socket: TcpStream, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
+    pub(crate) fn tls(
+        socket: TcpStream,
+        flow: Flow,
+        config: Arc<ServerConfig>,
+    ) -> Result<Self, rustls::Error> {
         let session = Session {
             tls: UnbufferedServerConnection::new(config)?,
             incoming: Lent::default(),
@@ -96,7 +101,7 @@ impl Transport {
         };
         Ok(Self {
             session: Some(Box::new(session)),
-            ..Self::plain(socket)
+            ..Self::plain(socket, flow)
         })
     }
 
@@ -140,7 +145,7 @@ impl Transport {
 
     /// Whether bytes wait for the client to take them.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.blocked
+        self.flow.is_blocked()
     }
 
     /// Counts that grow while the client sends and while it takes: `(in, out)`.
@@ -169,13 +174,13 @@ impl Transport {
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
-                    self.blocked = true;
+                    self.flow.set_blocked(true);
                     self.outgoing.shrink();
                     return Poll::Pending;
                 }
             }
         }
-        self.blocked = false;
+        self.flow.set_blocked(false);
         Poll::Ready(Ok(()))
     }
 
@@ -185,7 +190,7 @@ impl Transport {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.blocked || self.outgoing.bytes().len() >= BURST {
+        if self.flow.is_blocked() || self.outgoing.bytes().len() >= BURST {
             ready!(self.poll_drain(cx))?;
         }
         let Some(session) = &mut self.session else {
@@ -209,12 +214,20 @@ impl Transport {
             session.seal(&bytes[taken..taken + direct], &mut self.outgoing)?;
             taken += direct;
         }
+        // A full burst leaves at once: whether it does says whether more need be read.
+        if self.outgoing.bytes().len() >= BURST
+            && let Poll::Ready(Err(error)) = self.poll_drain(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
         Poll::Ready(Ok(taken))
     }
 
     fn poll_write_plain(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.outgoing.is_empty() && bytes.len() >= RECORD {
-            let written = ready!(Pin::new(self.socket.inner_mut()).poll_write(cx, bytes))?;
+            let polled = Pin::new(self.socket.inner_mut()).poll_write(cx, bytes);
+            self.flow.set_blocked(polled.is_pending());
+            let written = ready!(polled)?;
             self.sent_bytes += written as u64;
             return Poll::Ready(Ok(written));
         }

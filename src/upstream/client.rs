@@ -11,11 +11,9 @@ pub mod pool;
 pub mod upload;
 pub mod wire;
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,6 +26,7 @@ use self::wire::Wire;
 use super::h1::{self, Framing, Head, Malformed};
 use crate::body::Body;
 use crate::rt::clock::Wait;
+use crate::rt::flow::Flow;
 
 /// How much is read at first; an answer's head and a small body come whole.
 const READ_BYTES: usize = 16 * 1024;
@@ -49,8 +48,8 @@ pub struct Outbound {
     pub response_timeout: Duration,
     /// How long an answer's body may pause.
     pub pause_max: Duration,
-    /// Set while the client takes nothing: reads stay small.
-    pub stalled: Rc<Cell<bool>>,
+    /// Whether the client keeps up.
+    pub flow: Flow,
 }
 
 /// An answer.
@@ -156,7 +155,7 @@ pub async fn send(mut wire: Wire, outbound: Outbound) -> Result<Answer, Failure>
                 wait,
                 broken.is_some(),
                 &head,
-                &outbound.stalled,
+                &outbound.flow,
                 outbound.pause_max,
             );
             Ok(Answer { head, body })
@@ -206,7 +205,7 @@ fn answer_body(
     wait: Wait,
     broken: bool,
     head: &Head,
-    stalled: &Rc<Cell<bool>>,
+    flow: &Flow,
     pause_max: Duration,
 ) -> AnswerBody {
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -227,7 +226,7 @@ fn answer_body(
         (!broken && !upload.is_done()).then_some(upload),
         wait,
         head.framing,
-        stalled.clone(),
+        flow.clone(),
         pause_max,
     )))
 }

@@ -3,10 +3,8 @@
 //! Carries its connection, and what is left of the request to send. A body
 //! that ends short is an error, never an end: the client must be able to tell.
 
-use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +16,7 @@ use super::upload::Upload;
 use super::wire::Wire;
 use crate::body::BoxError;
 use crate::rt::clock::Wait;
+use crate::rt::flow::Flow;
 use crate::upstream::h1::{Chunks, Framing, Malformed, Piece};
 
 /// How much is read at a time at first, and again whenever the client stalls.
@@ -54,7 +53,7 @@ pub struct Download {
     wait: Wait,
     pause_max: Duration,
     read_bytes: usize,
-    stalled: Rc<Cell<bool>>,
+    flow: Flow,
 }
 
 impl Download {
@@ -63,7 +62,7 @@ impl Download {
         upload: Option<Upload>,
         mut wait: Wait,
         framing: Framing,
-        stalled: Rc<Cell<bool>>,
+        flow: Flow,
         pause_max: Duration,
     ) -> Self {
         wait.reset(pause_max);
@@ -80,7 +79,7 @@ impl Download {
             wait,
             pause_max,
             read_bytes: READ_BYTES_MIN,
-            stalled,
+            flow,
         };
         if matches!(download.left, Left::Nothing) {
             download.end();
@@ -145,37 +144,71 @@ impl Download {
         }
     }
 
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        let Some(wire) = &mut self.wire else {
-            return Poll::Ready(Ok(()));
-        };
-        if self.stalled.get() {
+    /// The next piece, received now. A body that is framed by nothing inside
+    /// it goes on as it is received; chunks are read where they can be taken apart.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
+        if self.flow.is_full() {
+            return Poll::Pending;
+        }
+        if self.flow.is_blocked() {
             self.read_bytes = READ_BYTES_MIN;
         }
-        match wire.poll_receive(cx, self.read_bytes) {
-            Poll::Ready(Ok(0)) if matches!(self.left, Left::UntilClose) => {
+        let Some(wire) = &mut self.wire else {
+            return Poll::Ready(Ok(None));
+        };
+        let (data, bytes) = match self.left {
+            Left::Chunks(_) => match wire.poll_receive(cx, self.read_bytes) {
+                Poll::Ready(Ok(bytes)) => (None, bytes),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Lost(error))),
+                Poll::Pending => {
+                    if wire.received.is_empty() && wire.received.capacity() > READ_BYTES_MIN {
+                        wire.shed();
+                    }
+                    return self.poll_pause(cx);
+                }
+            },
+            Left::Length(_) | Left::UntilClose | Left::Nothing => {
+                // Not a byte past this answer: what comes behind it is nobody's.
+                let most = match self.left {
+                    Left::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
+                    Left::Chunks(_) | Left::UntilClose | Left::Nothing => usize::MAX,
+                };
+                match wire.poll_chunk(cx, self.read_bytes.min(most)) {
+                    Poll::Ready(Ok(data)) => {
+                        let bytes = data.len();
+                        (Some(data), bytes)
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Lost(error))),
+                    Poll::Pending => return self.poll_pause(cx),
+                }
+            }
+        };
+        if bytes == 0 {
+            if !matches!(self.left, Left::UntilClose) {
+                return Poll::Ready(Err(Broken::Short));
+            }
+            self.end();
+            return Poll::Ready(Ok(None));
+        }
+        if bytes == self.read_bytes {
+            self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+        }
+        self.wait.reset(self.pause_max);
+        if let Left::Length(left) = &mut self.left
+            && data.is_some()
+        {
+            *left -= bytes as u64;
+            if *left == 0 {
                 self.end();
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Ok(0)) => Poll::Ready(Err(Broken::Short)),
-            Poll::Ready(Ok(bytes)) => {
-                if bytes == self.read_bytes {
-                    self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
-                }
-                self.wait.reset(self.pause_max);
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(Broken::Lost(error))),
-            Poll::Pending if Pin::new(&mut self.wait).poll(cx).is_ready() => {
-                Poll::Ready(Err(Broken::Paused(self.pause_max)))
-            }
-            Poll::Pending => {
-                if wire.received.is_empty() && wire.received.capacity() > READ_BYTES_MIN {
-                    wire.shed();
-                }
-                Poll::Pending
             }
         }
+        Poll::Ready(Ok(data))
+    }
+
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
+        Pin::new(&mut self.wait)
+            .poll(cx)
+            .map(|()| Err(Broken::Paused(self.pause_max)))
     }
 
     /// Goes on with the request while its answer comes. That it fails is no
@@ -211,7 +244,8 @@ impl Body for Download {
                 Err(broken) => return self.break_off(broken),
             }
             match self.poll_more(cx) {
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(Some(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Poll::Ready(Ok(None)) => {}
                 Poll::Ready(Err(broken)) => return self.break_off(broken),
                 Poll::Pending => return Poll::Pending,
             }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::rt::buffers;
 use crate::rt::clock::Wait;
 use crate::upstream::{Address, Endpoint};
 
@@ -162,6 +163,29 @@ impl Wire {
             self.answered = true;
         }
         polled
+    }
+
+    /// Receives up to `bytes_max` bytes of a body, past `received`; empty is the end.
+    ///
+    /// Into a buffer of the thread's: nothing is held while nothing comes.
+    pub(super) fn poll_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes_max: usize,
+    ) -> Poll<io::Result<Bytes>> {
+        let mut buffer = buffers::take();
+        let room = bytes_max.min(buffer.len());
+        let mut into = ReadBuf::new(&mut buffer[..room]);
+        let polled = Pin::new(&mut *self).poll_read(cx, &mut into);
+        let filled = into.filled().len();
+        match polled {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(buffers::freeze(buffer, filled))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                buffers::give(buffer);
+                Poll::Pending
+            }
+        }
     }
 
     pub(super) fn poll_send(
