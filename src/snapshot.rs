@@ -11,12 +11,14 @@ use crate::config::{Config, Hsts, LogFormat, SiteConfig, Target as TargetConfig}
 use crate::host::HostMap;
 use crate::site::{Site, Target};
 use crate::tls::Tls;
-use crate::upstream::Upstream;
+use crate::upstream::{Endpoints, Upstream};
 
 /// What a request may read.
 pub struct Snapshot {
     pub sites: HostMap<Arc<Site>>,
     pub fallback: Option<Arc<Site>>,
+    /// Every endpoint of every site.
+    pub endpoints: Endpoints,
     pub trusted_proxies: Vec<IpNet>,
     pub tls: Arc<Tls>,
     /// The port that a redirect to https names.
@@ -29,6 +31,8 @@ impl Snapshot {
     /// Opens what a configuration names. Upstreams that `previous` had are
     /// kept with their endpoints.
     pub fn build(config: &Config, tls: Tls, previous: Option<&Self>) -> Self {
+        let mut endpoints =
+            previous.map_or_else(Endpoints::default, |previous| previous.endpoints.clone());
         let mut sites = HostMap::default();
         for site in &config.sites {
             let before = previous.and_then(|previous| {
@@ -37,18 +41,25 @@ impl Snapshot {
                     .find_map(|host| previous.sites.of(host))
                     .map(AsRef::as_ref)
             });
-            let running = Arc::new(open(site, before));
+            let running = Arc::new(open(site, before, &mut endpoints));
             for host in &site.hosts {
                 sites.insert(host.clone(), running.clone());
             }
         }
         let before = previous.and_then(|previous| previous.fallback.as_deref());
+        let fallback = config
+            .fallback
+            .as_ref()
+            .map(|site| Arc::new(open(site, before, &mut endpoints)));
+        let all = sites
+            .values()
+            .chain(&fallback)
+            .filter_map(|site: &Arc<Site>| site.upstream().cloned());
+        endpoints.settle(all);
         Self {
             sites,
-            fallback: config
-                .fallback
-                .as_ref()
-                .map(|site| Arc::new(open(site, before))),
+            fallback,
+            endpoints,
             trusted_proxies: config.trusted_proxies.clone(),
             tls: Arc::new(tls),
             https_port: config
@@ -61,20 +72,14 @@ impl Snapshot {
     }
 }
 
-fn open(site: &SiteConfig, before: Option<&Site>) -> Site {
+fn open(site: &SiteConfig, before: Option<&Site>, endpoints: &mut Endpoints) -> Site {
     let target = match &site.target {
         TargetConfig::Redirect(redirect) => Target::Redirect(redirect.clone()),
         TargetConfig::Upstream(settings) => {
-            let before = before.and_then(Site::upstream);
-            match before {
-                Some(upstream) if upstream.settings() == settings => {
-                    Target::Upstream(upstream.clone())
-                }
-                _ => Target::Upstream(Arc::new(Upstream::new(
-                    settings.clone(),
-                    before.map(AsRef::as_ref),
-                ))),
-            }
+            Target::Upstream(match before.and_then(Site::upstream) {
+                Some(upstream) if upstream.settings() == settings => upstream.clone(),
+                _ => Arc::new(Upstream::new(settings.clone(), endpoints)),
+            })
         }
     };
     Site {

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod h1;
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -94,19 +95,12 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// The endpoints of the settings; those that `previous` had are kept as
-    /// they are, with their connections.
-    pub fn new(settings: Settings, previous: Option<&Self>) -> Self {
+    /// The endpoints of the settings, from those that are known already.
+    pub fn new(settings: Settings, known: &mut Endpoints) -> Self {
         let endpoints = settings
             .endpoints
             .iter()
-            .map(|address| {
-                previous
-                    .and_then(|previous| previous.endpoint(address))
-                    .unwrap_or_else(|| {
-                        Arc::new(Endpoint::new(address.clone(), settings.connect_timeout))
-                    })
-            })
+            .map(|address| known.of(address, settings.connect_timeout))
             .collect();
         Self {
             settings,
@@ -136,19 +130,38 @@ impl Upstream {
             .map(|step| &self.endpoints[(turn + step) % count])
             .find(|endpoint| !tried.contains(&endpoint.id))
     }
+}
 
-    fn endpoint(&self, address: &Address) -> Option<Arc<Endpoint>> {
-        self.endpoints
-            .iter()
-            .find(|endpoint| {
-                endpoint.address == *address
-                    && endpoint.connect_timeout_is(self.settings.connect_timeout)
+/// All endpoints of a snapshot, one an address: sites that lead to the same
+/// port share its connections, and a reload keeps them.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoints(HashMap<(Address, Duration), Arc<Endpoint>>);
+
+impl Endpoints {
+    fn of(&mut self, address: &Address, timeout: ConnectTimeout) -> Arc<Endpoint> {
+        let timeout = within(timeout, address);
+        self.0
+            .entry((address.clone(), timeout))
+            .or_insert_with(|| Arc::new(Endpoint::new(address.clone(), timeout)))
+            .clone()
+    }
+
+    /// Forgets those that no upstream has any more.
+    pub fn settle(&mut self, upstreams: impl Iterator<Item = Arc<Upstream>>) {
+        let used: HashSet<u64> = upstreams
+            .flat_map(|upstream| {
+                upstream
+                    .endpoints
+                    .iter()
+                    .map(|endpoint| endpoint.id)
+                    .collect::<Vec<_>>()
             })
-            .cloned()
+            .collect();
+        self.0.retain(|_, endpoint| used.contains(&endpoint.id));
     }
 }
 
-/// One address of an upstream.
+/// One address, as all upstreams that name it share it.
 #[derive(Debug)]
 pub struct Endpoint {
     /// Never used twice in a process: connections are kept under it.
@@ -162,19 +175,15 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    fn new(address: Address, connect_timeout: ConnectTimeout) -> Self {
+    fn new(address: Address, connect_timeout: Duration) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            connect_timeout: within(connect_timeout, &address),
+            connect_timeout,
             name: address.to_string().into(),
             address,
             prefers_v6: AtomicBool::new(false),
         }
-    }
-
-    fn connect_timeout_is(&self, timeout: ConnectTimeout) -> bool {
-        self.connect_timeout == within(timeout, &self.address)
     }
 
     /// The two addresses of a port, the one that worked last first.
@@ -207,11 +216,12 @@ fn within(timeout: ConnectTimeout, address: &Address) -> Duration {
 mod tests {
     use super::*;
 
+    fn settings(ports: &[u16]) -> Settings {
+        Settings::of(ports.iter().copied().map(Address::Port).collect())
+    }
+
     fn upstream(ports: &[u16]) -> Upstream {
-        Upstream::new(
-            Settings::of(ports.iter().copied().map(Address::Port).collect()),
-            None,
-        )
+        Upstream::new(settings(ports), &mut Endpoints::default())
     }
 
     #[test]
@@ -234,17 +244,14 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_outlives_its_upstream_where_it_is_named_again() {
-        let old = upstream(&[1, 2]);
-        let new = Upstream::new(
-            Settings::of(vec![Address::Port(2), Address::Port(3)]),
-            Some(&old),
-        );
-        assert_eq!(new.endpoints[0].id, old.endpoints[1].id);
-        assert!(
-            old.endpoints
-                .iter()
-                .all(|endpoint| endpoint.id != new.endpoints[1].id)
-        );
+    fn an_address_is_one_endpoint_for_as_long_as_it_is_named() {
+        let mut known = Endpoints::default();
+        let first = Upstream::new(settings(&[1, 2]), &mut known);
+        let second = Arc::new(Upstream::new(settings(&[2, 3]), &mut known));
+        assert_eq!(first.endpoints[1].id, second.endpoints[0].id);
+        known.settle([second.clone()].into_iter());
+        let third = Upstream::new(settings(&[1, 2]), &mut known);
+        assert_ne!(third.endpoints[0].id, first.endpoints[0].id);
+        assert_eq!(third.endpoints[1].id, second.endpoints[0].id);
     }
 }
