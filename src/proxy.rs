@@ -20,9 +20,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::header::{HOST, LOCATION, REFERER, STRICT_TRANSPORT_SECURITY, USER_AGENT};
+use http::header::{
+    CONNECTION, HOST, LOCATION, REFERER, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING, USER_AGENT,
+};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use self::intake::Intake;
@@ -130,6 +132,13 @@ impl Proxy {
             }
         };
         exchange.status = Some(response.status());
+        if parts.version == Version::HTTP_11 && parts.headers.contains_key(TRANSFER_ENCODING) {
+            // RFC 9112 §6.1: a length beside the coding asks for a close, and
+            // hyper has taken such a length away before we could see it.
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Ok(id) = HeaderValue::from_str(exchange.id.as_str()) {
             response.headers_mut().insert(REQUEST_ID, id);
         }

@@ -199,13 +199,9 @@ pub(super) async fn run(
                 for accept in accepting.drain(..) {
                     accept.abort();
                 }
-                // What was accepted already is served, and told that it is the last.
-                while let Ok(Job::Serve(accepted)) = jobs.try_recv() {
-                    serve(&worker, accepted);
-                }
                 worker.drain();
-                let left = until.saturating_duration_since(Instant::now());
-                let _ = tokio::time::timeout(left, emptied(&worker)).await;
+                let last = tokio::time::timeout_at(until.into(), finish(&worker, &mut jobs));
+                let _ = last.await;
                 let _ = done.send(worker.open.get());
                 return;
             }
@@ -213,9 +209,27 @@ pub(super) async fn run(
     }
 }
 
-async fn emptied(worker: &Worker) {
-    while worker.open.get() > 0 {
-        worker.emptied.notified().await;
+/// Serves what was accepted before all threads had heard of the drain, and
+/// waits until every connection has ended.
+async fn finish(worker: &Rc<Worker>, jobs: &mut UnboundedReceiver<Job>) {
+    loop {
+        while let Ok(job) = jobs.try_recv() {
+            if let Job::Serve(accepted) = job {
+                serve(worker, accepted);
+            }
+        }
+        if worker.open.get() == 0 {
+            return;
+        }
+        tokio::select! {
+            () = worker.emptied.notified() => {}
+            job = jobs.recv() => match job {
+                Some(Job::Serve(accepted)) => serve(worker, accepted),
+                Some(Job::Accept(_) | Job::Drain { .. }) => {}
+                // Nobody can tell us anything more: only the connections are left.
+                None => worker.emptied.notified().await,
+            },
+        }
     }
 }
 
