@@ -125,7 +125,10 @@ fn show(amount: u64, units: &[(&str, u64)], of_zero: &str) -> String {
     if amount == 0 {
         return format!("0{of_zero}");
     }
-    let whole = units.iter().rev().find(|(_, factor)| amount % factor == 0);
+    let whole = units
+        .iter()
+        .rev()
+        .find(|(_, factor)| amount.is_multiple_of(*factor));
     whole.map_or_else(
         || amount.to_string(),
         |(unit, factor)| format!("{}{unit}", amount / factor),

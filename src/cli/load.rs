@@ -1,7 +1,7 @@
 //! From a file's name to a configuration with its certificates, or to its faults.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,12 +9,12 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 
 use crate::config::{self, Checked, Config};
-use crate::diagnostic::Colour;
+use crate::diagnostic::{Colour, Diagnostic, Place, Span};
 use crate::snapshot::Snapshot;
 use crate::tls::{self, Inventory, LocalCa, Tls};
 
 /// How many faults are printed at most; the rest is counted.
-const PRINTED_MAX: usize = 100;
+pub(super) const PRINTED_MAX: usize = 100;
 
 /// A configuration as it stands in a file, judged whole.
 pub(super) struct Loaded {
@@ -57,40 +57,56 @@ pub(super) fn find(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// Reads and judges a file; `-` is standard input.
-pub(super) fn load(file: &Path) -> anyhow::Result<Loaded> {
-    let (name, text) = if file == Path::new("-") {
-        (
-            "<stdin>".to_owned(),
-            read(std::io::stdin(), "standard input")?,
-        )
+/// Reads and judges a file; `-` is standard input. A file that cannot be read
+/// is a fault like any other.
+pub(super) fn load(file: &Path) -> Loaded {
+    let stdin = file == Path::new("-");
+    let name = if stdin {
+        "<stdin>".to_owned()
     } else {
-        let name = file.display().to_string();
-        let opened = fs::File::open(file).with_context(|| format!("cannot read {name}"))?;
-        if opened.metadata().is_ok_and(|meta| meta.is_dir()) {
-            bail!("{name} is a directory\n  = help: name the file inside it: {name}/sites.yaml");
+        file.display().to_string()
+    };
+    let read = if stdin {
+        bytes_of(io::stdin().lock())
+    } else {
+        fs::File::open(file).and_then(bytes_of)
+    };
+    let refused = |text: String, fault: Diagnostic| Loaded {
+        name: name.clone(),
+        text,
+        checked: Checked::refused(fault),
+        inventory: None,
+    };
+    let bytes = match read {
+        Ok(bytes) => bytes,
+        Err(error) => return refused(String::new(), unreadable(&name, &error)),
+    };
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let fault = not_utf8(error.as_bytes(), error.utf8_error().valid_up_to());
+            return refused(
+                String::from_utf8_lossy(error.as_bytes()).into_owned(),
+                fault,
+            );
         }
-        let text = read(opened, &name)?;
-        (name, text)
     };
     let base = file
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or_else(|| Path::new("."));
-    Ok(judge(name, text, base))
+    judge(name, text, base)
 }
 
 /// Judges a text; relative paths in it are beside `base`.
 pub(super) fn judge(name: String, text: String, base: &Path) -> Loaded {
     let mut checked = config::check(&text, &|name| std::env::var(name).ok());
-    let inventory = checked.config.as_ref().map(|config| {
-        let now = SystemTime::now();
-        Inventory::load(&tls_settings(config), base, now)
-    });
-    let inventory = inventory.map(|(inventory, found)| {
+    let mut inventory = None;
+    if let Some(config) = &checked.config {
+        let (loaded, found) = Inventory::load(&tls_settings(config), base, SystemTime::now());
+        inventory = Some(loaded);
         checked.add(found);
-        inventory
-    });
+    }
     Loaded {
         name,
         text,
@@ -99,21 +115,44 @@ pub(super) fn judge(name: String, text: String, base: &Path) -> Loaded {
     }
 }
 
-fn read(from: impl Read, name: &str) -> anyhow::Result<String> {
+/// Reads a little more than is taken, so that more is noticed.
+fn bytes_of(source: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    from.take(config::FILE_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)
-        .with_context(|| format!("cannot read {name}"))?;
-    if bytes.len() > config::FILE_BYTES_MAX {
-        bail!("{name} is larger than {} MiB", config::FILE_BYTES_MAX >> 20);
+    source
+        .take(config::FILE_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn unreadable(name: &str, error: &io::Error) -> Diagnostic {
+    let kind = error.kind();
+    let why = if kind == io::ErrorKind::NotFound {
+        "it is not there".to_owned()
+    } else {
+        error.to_string()
+    };
+    let fault = Diagnostic::error(Place::File, format!("cannot read {name}: {why}"));
+    if kind == io::ErrorKind::IsADirectory {
+        return fault.help(format!("name the file inside it: {name}/sites.yaml"));
     }
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(text),
-        Err(error) => bail!(
-            "{name} is not UTF-8 (byte {} is no part of a character)\n  = help: save it as UTF-8",
-            error.utf8_error().valid_up_to() + 1,
-        ),
+    fault
+}
+
+fn not_utf8(bytes: &[u8], valid_bytes: usize) -> Diagnostic {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Diagnostic::error(Place::File, "the file is in UTF-16").help("save it as UTF-8");
     }
+    let before = String::from_utf8_lossy(&bytes[..valid_bytes]);
+    let lines = before.split('\n');
+    let last = before.rsplit('\n').next().unwrap_or_default();
+    let span = Span {
+        line: lines.count(),
+        column: last.trim_start_matches('\u{feff}').chars().count() + 1,
+        width: 1,
+    };
+    Diagnostic::error(Place::Span(span), "the file is not in UTF-8")
+        .label("the first byte that is not")
+        .help("save it as UTF-8")
 }
 
 fn tls_settings(config: &Config) -> tls::Settings {

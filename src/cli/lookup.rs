@@ -17,7 +17,7 @@ use crate::tls::{Identity, Inventory, Origin, Which};
 
 pub(super) fn run(url: &str, named: Option<PathBuf>, as_json: bool) -> anyhow::Result<ExitCode> {
     let file = load::find(named)?;
-    let mut loaded = load::load(&file)?;
+    let mut loaded = load::load(&file);
     let Some((config, inventory)) = loaded.take() else {
         eprint!("{}", loaded.render(Colour::Plain));
         return Ok(ExitCode::from(FAILED));

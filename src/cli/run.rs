@@ -18,7 +18,7 @@ use crate::snapshot::Snapshot;
 
 pub(super) fn run(named: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let file = load::find(named)?;
-    let mut loaded = load::load(&file)?;
+    let mut loaded = load::load(&file);
     eprint!(
         "{}",
         loaded.render(super::colour(std::io::stderr().is_terminal()))

@@ -9,16 +9,18 @@ mod listen;
 mod policy;
 mod redirect;
 mod site;
+mod upstream;
+mod value;
 mod words;
 
 use std::path::PathBuf;
 
 use self::policy::is_absent;
-use super::file::{Entries, File, Shape, Unreadable, Value};
+use super::file::{Entries, File, Shape, Value};
 use super::locate::{self, Located, Places};
 use super::{Certificates, Config, FILE_BYTES_MAX, Listen, Log, LogFormat, Otherwise};
 use crate::diagnostic::{Colour, Diagnostic, Entry, Path, Place, Severity, Source};
-use crate::units::{self, NotAQuantity};
+use crate::units;
 
 /// What became of a text.
 #[derive(Debug)]
@@ -32,6 +34,15 @@ pub struct Checked {
 }
 
 impl Checked {
+    /// What becomes of a text that could not even be read.
+    pub fn refused(fault: Diagnostic) -> Self {
+        Self {
+            config: None,
+            found: vec![fault],
+            places: Places::default(),
+        }
+    }
+
     /// How many of the faults keep hostmux from running.
     pub fn errors(&self) -> usize {
         self.found
@@ -88,61 +99,32 @@ impl Checked {
 pub fn check(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Checked {
     if text.len() > FILE_BYTES_MAX {
         let most = units::show_size(FILE_BYTES_MAX as u64);
-        return Checked {
-            config: None,
-            found: vec![Diagnostic::error(
-                Place::File,
-                format!("the file is larger than {most}"),
-            )],
-            places: Places::default(),
-        };
+        return Checked::refused(Diagnostic::error(
+            Place::File,
+            format!("the file is larger than {most}"),
+        ));
     }
     let Located {
         places,
-        mut found,
-        text: readable,
+        found,
+        file,
         whole,
-    } = locate::locate(text);
-    let file = readable.as_deref().and_then(|readable| {
-        File::read(readable)
-            .map_err(|error| {
-                // Of a text with faults of form, this would only say them again.
-                if found.is_empty() {
-                    found.extend(unreadable(readable, &error));
-                }
-            })
-            .ok()
-    });
-    let mut config = None;
-    if let Some(file) = file {
-        let mut check = Check {
-            found,
-            env,
-            places: &places,
-            whole,
-            listen: None,
-        };
-        config = check.file(&file, text);
-        found = check.found;
-    }
+    } = locate::locate(text, File::read);
+    let mut check = Check {
+        found,
+        env,
+        places: &places,
+        whole,
+        listen: None,
+    };
+    let config = file.and_then(|file| check.document(&file, text));
     let mut checked = Checked {
         config,
-        found,
+        found: check.found,
         places,
     };
     checked.settle();
     checked
-}
-
-fn unreadable(text: &str, error: &Unreadable) -> Vec<Diagnostic> {
-    match error.at {
-        Some((line, column)) => locate::refused(text, line, column, &error.message),
-        None => vec![
-            Diagnostic::error(Place::Value(Path::root()), error.message.clone())
-                .label("expected a mapping")
-                .help(SMALLEST),
-        ],
-    }
 }
 
 /// What a first file can look like.
@@ -193,6 +175,24 @@ impl Wrong {
 }
 
 impl Check<'_> {
+    fn document(&mut self, document: &Shape<File>, text: &str) -> Option<Config> {
+        match document {
+            Shape::Mapping(file) => self.file(file, text),
+            Shape::Other(Value::Absent | Value::Null) => self.file(&File::default(), text),
+            Shape::Other(_) => {
+                self.add(
+                    Diagnostic::error(
+                        Place::Value(Path::root()),
+                        "the file is not a mapping of keys to values",
+                    )
+                    .label("expected a mapping")
+                    .help(SMALLEST),
+                );
+                None
+            }
+        }
+    }
+
     fn file(&mut self, file: &File, text: &str) -> Option<Config> {
         let File {
             listen,
@@ -210,6 +210,7 @@ impl Check<'_> {
             }
             let what = match text.trim_start_matches('\u{feff}').trim() {
                 "" => "the file is empty",
+                text if text.contains('#') => "the file has nothing but comments",
                 _ => "the file says nothing",
             };
             self.add(Diagnostic::error(Place::File, what).help(SMALLEST));
@@ -223,16 +224,15 @@ impl Check<'_> {
         let trusted_proxies = self.networks(trusted_proxies, &top.key("trusted_proxies"));
         let log = self.log(log, &top.key("log"));
         let policies = self.defaults(defaults, &top.key("defaults"));
-        let fallback = match fallback {
-            Shape::Other(Value::Absent) => None,
-            written => Some(self.site(
+        let fallback = (!is_absent(fallback)).then(|| {
+            self.site(
                 "fallback",
                 Vec::new(),
-                written,
+                fallback,
                 &top.key("fallback"),
                 &policies,
-            )),
-        };
+            )
+        });
         let needed = fallback.is_none() && !stray;
         let sites = self.sites(sites, &top.key("sites"), &policies, needed);
         Some(Config {
@@ -248,8 +248,8 @@ impl Check<'_> {
         })
     }
 
-    /// Tells of unknown keys at the top; whether one of them is a site that
-    /// was not indented.
+    /// Tells of unknown keys at the top; whether one of them explains why there
+    /// is no site.
     fn top_keys(&mut self, unknown: &Entries<serde::de::IgnoredAny>, top: &Path) -> bool {
         let mut stray = false;
         for (key, _) in &unknown.0 {
@@ -266,6 +266,7 @@ impl Check<'_> {
                     )),
                 );
             } else {
+                stray |= matches!(words::meant(key, words::TOP), Some("sites" | "fallback"));
                 self.unknown_key(key, &top.key(key), words::TOP, "sites.yaml");
             }
         }
@@ -323,281 +324,6 @@ impl Check<'_> {
             format: format?,
             requests: requests?.unwrap_or(true),
         })
-    }
-}
-
-/// Reading one value. The outer `None` of an answer means that a fault was
-/// told, the inner one that the key is absent.
-impl Check<'_> {
-    fn add(&mut self, fault: Diagnostic) {
-        self.found.push(fault);
-    }
-
-    /// The text of a single value, with `${NAME}` replaced.
-    fn text(&mut self, value: &Value, at: &Path, what: &str) -> Option<Option<String>> {
-        match value {
-            Value::Absent => Some(None),
-            Value::Switch(on) => Some(Some(on.to_string())),
-            Value::Number(number) => Some(Some(number.clone())),
-            Value::Text(text) => self.expanded(text, at).map(Some),
-            Value::Null => {
-                self.no_value(at, what);
-                None
-            }
-            Value::List(_) => {
-                self.wrong_kind(at, what, "a list");
-                None
-            }
-            Value::Mapping(_) => {
-                self.wrong_kind(at, what, "a mapping");
-                None
-            }
-        }
-    }
-
-    fn no_value(&mut self, at: &Path, what: &str) {
-        // With lines left out, the value may stand in one of these.
-        if self.whole {
-            self.add(
-                Diagnostic::error(
-                    Place::Value(at.clone()),
-                    format!("`{}` has no value", at.name()),
-                )
-                .label(format!("expected {what}"))
-                .help("remove the key where the default is meant"),
-            );
-        }
-    }
-
-    fn wrong_kind(&mut self, at: &Path, what: &str, found: &str) {
-        self.add(
-            Diagnostic::error(
-                Place::Value(at.clone()),
-                format!("`{}` cannot be {found}", at.name()),
-            )
-            .label(format!("expected {what}")),
-        );
-    }
-
-    /// A mapping with known keys.
-    fn mapping<'f, T>(
-        &mut self,
-        shape: &'f Shape<T>,
-        at: &Path,
-        what: &str,
-    ) -> Option<Option<&'f T>> {
-        match shape {
-            Shape::Mapping(mapping) => Some(Some(mapping)),
-            Shape::Other(Value::Absent) => Some(None),
-            Shape::Other(Value::Null) if !self.whole => Some(None),
-            Shape::Other(other) => {
-                if let Some(kind) = kind(other) {
-                    self.wrong_kind(at, what, kind);
-                } else {
-                    self.no_value(at, what);
-                }
-                None
-            }
-        }
-    }
-
-    fn expanded(&mut self, text: &str, at: &Path) -> Option<String> {
-        let place = || Place::Value(at.clone());
-        let mut out = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("${") {
-            out.push_str(before);
-            let Some((name, after)) = after.split_once('}') else {
-                self.add(
-                    Diagnostic::error(place(), "`${` is not closed")
-                        .label("no `}` follows")
-                        .help("write `${NAME}` for a variable of the environment"),
-                );
-                return None;
-            };
-            let valid = !name.is_empty()
-                && !name.starts_with(|c: char| c.is_ascii_digit())
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-            if !valid {
-                self.add(
-                    Diagnostic::error(place(), format!("`${{{name}}}` does not name a variable"))
-                        .label("letters, digits and `_` make a name")
-                        .help("write `${NAME}` for a variable of the environment"),
-                );
-                return None;
-            }
-            let Some(value) = (self.env)(name) else {
-                self.add(
-                    Diagnostic::error(place(), format!("the environment has no variable `{name}`"))
-                        .label("not set")
-                        .help("set it where hostmux is started"),
-                );
-                return None;
-            };
-            out.push_str(&value);
-            rest = after;
-        }
-        out.push_str(rest);
-        if let Some(odd) = out.chars().find(|c| c.is_control()) {
-            let code = format!("U+{:04X}", u32::from(odd));
-            self.add(
-                Diagnostic::error(
-                    place(),
-                    format!("a value cannot hold the control character {code}"),
-                )
-                .label("a line break or another control character"),
-            );
-            return None;
-        }
-        Some(out)
-    }
-
-    /// A text that is a text: `1.10` would lose its zero as a number.
-    fn word(&mut self, value: &Value, at: &Path, what: &str) -> Option<Option<String>> {
-        let odd = match value {
-            Value::Number(_) => "a number",
-            Value::Switch(_) => "a truth value",
-            Value::Absent | Value::Null | Value::Text(_) | Value::List(_) | Value::Mapping(_) => {
-                return self.text(value, at, what);
-            }
-        };
-        self.add(
-            Diagnostic::error(
-                Place::Value(at.clone()),
-                format!("`{}` cannot be {odd}", at.name()),
-            )
-            .label(format!("expected {what}"))
-            .help("put it in quotes if it is meant"),
-        );
-        None
-    }
-
-    fn path(&mut self, value: &Value, at: &Path, what: &str) -> Option<Option<PathBuf>> {
-        let Some(text) = self.word(value, at, what)? else {
-            return Some(None);
-        };
-        if text.trim().is_empty() {
-            self.add(
-                Diagnostic::error(Place::Value(at.clone()), "a path is empty")
-                    .label(format!("expected {what}")),
-            );
-            return None;
-        }
-        Some(Some(PathBuf::from(text)))
-    }
-
-    /// `on` or `off`, in the spellings that YAML has had for them.
-    fn switch(&mut self, value: &Value, at: &Path) -> Option<Option<bool>> {
-        let Some(text) = self.text(value, at, "`on` or `off`")? else {
-            return Some(None);
-        };
-        match text.to_ascii_lowercase().as_str() {
-            "on" | "true" => Some(Some(true)),
-            "off" | "false" => Some(Some(false)),
-            other => {
-                let meant = match other {
-                    "yes" | "y" | "1" | "enable" | "enabled" => Some("on"),
-                    "no" | "n" | "0" | "disable" | "disabled" | "none" => Some("off"),
-                    _ => None,
-                };
-                self.add(words::not_a_value(&text, at, &["on", "off"], meant));
-                None
-            }
-        }
-    }
-
-    fn choice<T: Copy>(
-        &mut self,
-        value: &Value,
-        at: &Path,
-        choices: &[(&str, T)],
-    ) -> Option<Option<T>> {
-        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        let Some(text) = self.text(value, at, &words::listed(&names, "or"))? else {
-            return Some(None);
-        };
-        if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == text) {
-            return Some(Some(*choice));
-        }
-        self.add(words::not_a_value(&text, at, &names, None));
-        None
-    }
-
-    fn quantity<T>(
-        &mut self,
-        value: &Value,
-        at: &Path,
-        what: &str,
-        parse: impl Fn(&str) -> Result<T, NotAQuantity>,
-    ) -> Option<Option<T>> {
-        let Some(text) = self.text(value, at, what)? else {
-            return Some(None);
-        };
-        match parse(&text) {
-            Ok(quantity) => Some(Some(quantity)),
-            Err(wrong) => {
-                self.add(not_a_quantity(&text, &wrong, at, what));
-                None
-            }
-        }
-    }
-
-    fn duration(&mut self, value: &Value, at: &Path) -> Option<Option<std::time::Duration>> {
-        self.quantity(value, at, "a duration such as `30s`", units::duration)
-    }
-
-    /// A duration that is a bound, which would let nothing through at zero.
-    fn bound(&mut self, value: &Value, at: &Path) -> Option<Option<std::time::Duration>> {
-        let bound = self.duration(value, at)?;
-        if bound.is_some_and(|bound| bound.is_zero()) {
-            self.add(
-                Diagnostic::error(
-                    Place::Value(at.clone()),
-                    format!("a `{}` of zero lets nothing through", at.name()),
-                )
-                .label("more than zero"),
-            );
-            return None;
-        }
-        Some(bound)
-    }
-
-    fn keys(
-        &mut self,
-        unknown: &Entries<serde::de::IgnoredAny>,
-        at: &Path,
-        known: &[&str],
-        of: &str,
-    ) {
-        for (key, _) in &unknown.0 {
-            self.unknown_key(key, &at.key(key), known, of);
-        }
-    }
-
-    fn unknown_key(&mut self, key: &str, at: &Path, known: &[&str], of: &str) {
-        // Told by the first pass.
-        if key != "<<" {
-            self.add(words::unknown_key(key, at, known, of));
-        }
-    }
-}
-
-fn not_a_quantity(text: &str, wrong: &NotAQuantity, at: &Path, what: &str) -> Diagnostic {
-    let fault = Diagnostic::error(Place::Value(at.clone()), format!("`{text}` is not {what}"))
-        .label(wrong.to_string());
-    Diagnostic {
-        help: wrong.help(),
-        ..fault
-    }
-}
-
-/// What a value is where it should be a mapping; `None` for no value.
-fn kind(value: &Value) -> Option<&'static str> {
-    match value {
-        Value::Absent | Value::Null => None,
-        Value::Switch(_) | Value::Number(_) | Value::Text(_) => Some("a single value"),
-        Value::List(_) => Some("a list"),
-        Value::Mapping(_) => Some("a mapping"),
     }
 }
 

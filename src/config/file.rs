@@ -11,7 +11,7 @@ use serde::de::value::{MapAccessDeserializer, StringDeserializer};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::locate::unmask;
+use super::locate::{Unreadable, unmask};
 
 /// The whole file. Only `sites` is required.
 #[derive(Debug, Default, Deserialize)]
@@ -178,32 +178,15 @@ impl<T> Default for Entries<T> {
     }
 }
 
-/// Why serde_yaml could not read a text.
-#[derive(Debug)]
-pub(super) struct Unreadable {
-    pub(super) message: String,
-    /// Line and column, both from 1.
-    pub(super) at: Option<(usize, usize)>,
-}
-
 impl File {
-    pub(super) fn read(text: &str) -> Result<Self, Unreadable> {
-        match serde_yaml::from_str::<Shape<Self>>(text) {
-            Ok(Shape::Mapping(file)) => Ok(file),
-            Ok(Shape::Other(Value::Null)) => Ok(Self::default()),
-            Ok(Shape::Other(_)) => Err(Unreadable {
-                message: NO_MAPPING.to_owned(),
-                at: None,
-            }),
-            Err(error) => Err(Unreadable {
-                message: error.to_string(),
-                at: error.location().map(|at| (at.line(), at.column())),
-            }),
-        }
+    /// Reads a text; what is no mapping is given back as it is.
+    pub(super) fn read(text: &str) -> Result<Shape<Self>, Unreadable> {
+        serde_yaml::from_str(text).map_err(|error| Unreadable {
+            message: error.to_string(),
+            at: error.location().map(|at| (at.line(), at.column())),
+        })
     }
 }
-
-const NO_MAPPING: &str = "the file is not a mapping of keys to values";
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Shape<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

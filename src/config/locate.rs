@@ -8,12 +8,16 @@
 //! A syntax fault does not end it: the lines that the fault stands in are left
 //! out and the rest is read again, so that one run finds several.
 
+mod characters;
 mod syntax;
+mod text;
+mod walk;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
+use saphyr_parser::{Marker, ScanError};
+
+use self::walk::{Open, Walk};
 
 use crate::diagnostic::{Diagnostic, Path, Place, Span, Step, lines};
 
@@ -91,56 +95,65 @@ const TOP: Span = Span {
 
 /// A text as far as its form goes.
 #[derive(Debug)]
-pub(super) struct Located {
+pub(super) struct Located<T> {
     pub(super) places: Places,
     pub(super) found: Vec<Diagnostic>,
-    /// What is left to be read by serde_yaml; `None` where nothing sensible is.
-    pub(super) text: Option<String>,
-    /// Whether `text` is all of the document, so that what it lacks is absent.
+    /// What was read; `None` where nothing sensible is left to read.
+    pub(super) file: Option<T>,
+    /// Whether `file` is all of the document, so that what it lacks is absent.
     pub(super) whole: bool,
 }
 
-/// Reads the form of a text. Time is linear in its size, times the number of
-/// syntax faults, which is bounded.
-pub(super) fn locate(text: &str) -> Located {
+/// Why a text could not be read.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub(super) message: String,
+    /// Line and column, both from 1.
+    pub(super) at: Option<(usize, usize)>,
+}
+
+/// Reads the form of a text, and by `read` its values. Time is linear in its
+/// size, times the number of syntax faults, which is bounded.
+pub(super) fn locate<T>(text: &str, read: impl Fn(&str) -> Result<T, Unreadable>) -> Located<T> {
     let mut lines: Vec<String> = lines(text).into_iter().map(str::to_owned).collect();
-    let mut found = syntax::odd_characters(&mut lines);
+    let mut found = characters::odd_characters(&mut lines);
     let mut whole = found.is_empty();
     for _ in 0..SYNTAX_FAULTS_MAX {
         let text = lines.join("\n");
         let mut walk = Walk::default();
-        let Err(stop) = walk.read(&text, &lines) else {
-            found.append(&mut walk.found);
-            return Located {
-                places: walk.places,
-                found,
-                text: Some(text),
-                whole,
-            };
+        let stop = match walk.read(&text, &lines) {
+            Err(stop) => stop,
+            Ok(()) => match read(&text) {
+                Ok(file) => {
+                    found.append(&mut walk.found);
+                    return Located {
+                        places: walk.places,
+                        found,
+                        file: Some(file),
+                        whole,
+                    };
+                }
+                // Tags and aliases, which the walk has told, are in the way.
+                Err(_) if !walk.found.is_empty() => {
+                    found.append(&mut walk.found);
+                    break;
+                }
+                Err(error) => error.into(),
+            },
         };
         let fault = syntax::fault(&lines, &stop, &walk);
         found.extend(fault.found);
+        whole &= matches!(fault.repair, syntax::Repair::Stars);
         if !syntax::repair(&mut lines, fault.repair) {
             break;
         }
-        whole = false;
     }
     Located {
         places: Places::default(),
         found,
-        text: None,
+        file: None,
         whole: false,
     }
-}
-
-/// What serde_yaml found wrong in a text that this parser takes.
-pub(super) fn refused(text: &str, line: usize, column: usize, info: &str) -> Vec<Diagnostic> {
-    let lines: Vec<String> = lines(text).into_iter().map(str::to_owned).collect();
-    let stop = Stop::Syntax {
-        at: At { line, column },
-        info: info.to_owned(),
-    };
-    syntax::fault(&lines, &stop, &Walk::default()).found
 }
 
 /// A key as the user wrote it.
@@ -193,7 +206,19 @@ enum Stop {
     TooDeep(At),
     /// A list or mapping where a key stands.
     KeyIsNoText(At),
+    /// Nothing where a key stands.
+    NoKey(At),
     SecondDocument(At),
+}
+
+impl From<Unreadable> for Stop {
+    fn from(error: Unreadable) -> Self {
+        let (line, column) = error.at.unwrap_or((1, 1));
+        Self::Syntax {
+            at: At { line, column },
+            info: error.message,
+        }
+    }
 }
 
 impl From<ScanError> for Stop {
@@ -209,215 +234,6 @@ impl From<ScanError> for Stop {
     }
 }
 
-/// A list or mapping that has begun and not ended.
-#[derive(Debug)]
-struct Open {
-    node: usize,
-    of: Collection,
-    /// In brackets or braces.
-    flow: bool,
-    start: At,
-}
-
-#[derive(Debug)]
-enum Collection {
-    /// With the key whose value is awaited.
-    Mapping(Option<(String, Span)>),
-    /// With the next index.
-    List(usize),
-}
-
-/// The last scalar seen, which many syntax faults have to do with.
-#[derive(Debug)]
-struct Scalar {
-    start: At,
-    end: At,
-}
-
-#[derive(Debug, Default)]
-struct Walk {
-    places: Places,
-    found: Vec<Diagnostic>,
-    open: Vec<Open>,
-    last: Option<Scalar>,
-}
-
-impl Walk {
-    fn read(&mut self, text: &str, lines: &[String]) -> Result<(), Stop> {
-        let mut documents = 0;
-        for event in Parser::new_from_str(text) {
-            let (event, span) = event?;
-            let (start, end) = (At::from(&span.start), At::from(&span.end));
-            match event {
-                Event::DocumentStart(_) => {
-                    documents += 1;
-                    if documents > 1 {
-                        return Err(Stop::SecondDocument(start));
-                    }
-                }
-                Event::Scalar(value, style, anchor, tag) => {
-                    self.extras(lines, start, anchor, tag.is_some());
-                    self.last = Some(Scalar { start, end });
-                    let empty = value.is_empty() && style == ScalarStyle::Plain;
-                    self.scalar(&value, start.to(end), empty);
-                }
-                Event::Alias(_) => {
-                    if self.found.len() < EXTRAS_MAX {
-                        let word = syntax::word_at(lines, start);
-                        self.found.push(sharing(start, word, "alias"));
-                    }
-                    self.scalar("", start.to(end), false);
-                }
-                Event::SequenceStart(anchor, tag) => {
-                    self.extras(lines, start, anchor, tag.is_some());
-                    self.begin(Collection::List(0), start, span.start != span.end)?;
-                }
-                Event::MappingStart(anchor, tag) => {
-                    self.extras(lines, start, anchor, tag.is_some());
-                    self.begin(Collection::Mapping(None), start, span.start != span.end)?;
-                }
-                Event::SequenceEnd | Event::MappingEnd => self.end(end),
-                Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn scalar(&mut self, text: &str, span: Span, empty: bool) {
-        if let Some(Open {
-            of: Collection::Mapping(key @ None),
-            node,
-            flow,
-            ..
-        }) = self.open.last_mut()
-        {
-            *key = Some((unmask(text), span));
-            // A block mapping is pointed at by its first key.
-            let value = &mut self.places.nodes[*node].value;
-            if !*flow && value.line == span.line && value.column == span.column {
-                *value = span;
-            }
-            return;
-        }
-        let node = self.attach(span);
-        // Nothing can be underlined; its key can.
-        if let (true, Some(key)) = (empty, self.places.nodes[node].key) {
-            self.places.nodes[node].value = key;
-        }
-    }
-
-    fn begin(&mut self, of: Collection, start: At, flow: bool) -> Result<(), Stop> {
-        if self.open.len() >= DEPTH_MAX {
-            return Err(Stop::TooDeep(start));
-        }
-        if let Some(Open {
-            of: Collection::Mapping(None),
-            ..
-        }) = self.open.last()
-        {
-            return Err(Stop::KeyIsNoText(start));
-        }
-        let node = self.attach(start.wide(1));
-        self.open.push(Open {
-            node,
-            of,
-            flow,
-            start,
-        });
-        Ok(())
-    }
-
-    fn end(&mut self, end: At) {
-        if let Some(open) = self.open.pop()
-            && open.flow
-        {
-            self.places.nodes[open.node].value = open.start.to(end);
-        }
-    }
-
-    /// Puts a value where the open collection awaits one.
-    fn attach(&mut self, value: Span) -> usize {
-        let id = self.places.nodes.len();
-        let Some(open) = self.open.last_mut() else {
-            self.places.nodes.push(Node { key: None, value });
-            return id;
-        };
-        let (step, key) = match &mut open.of {
-            Collection::List(next) => {
-                let index = *next;
-                *next += 1;
-                (Step::Index(index), None)
-            }
-            Collection::Mapping(key) => {
-                let (text, span) = key.take().unwrap_or_else(|| (String::new(), value));
-                (Step::Key(text), Some(span))
-            }
-        };
-        self.places.nodes.push(Node { key, value });
-        let parent = open.node;
-        if let (Step::Key(text), Some(span)) = (&step, key)
-            && text == "<<"
-        {
-            self.found.push(merge_key(span));
-        }
-        match self.places.children.entry((parent, step)) {
-            Entry::Vacant(entry) => {
-                entry.insert(id);
-            }
-            Entry::Occupied(entry) => {
-                let first = self.places.nodes[*entry.get()].key;
-                if let ((_, Step::Key(text)), Some(first), Some(again)) = (entry.key(), first, key)
-                {
-                    self.found.push(twice(text, first, again));
-                }
-            }
-        }
-        id
-    }
-
-    fn extras(&mut self, lines: &[String], start: At, anchor: usize, tag: bool) {
-        if (anchor == 0 && !tag) || self.found.len() >= EXTRAS_MAX {
-            return;
-        }
-        let word = syntax::word_at(lines, start);
-        if anchor > 0 {
-            self.found.push(sharing(start, word, "anchor"));
-        } else {
-            let place = Place::Span(start.wide(word.chars().count()));
-            self.found.push(
-                Diagnostic::error(place, format!("sites.yaml has no tags, such as `{word}`"))
-                    .label("a YAML tag")
-                    .help("remove it, or quote the text if it begins with `!`"),
-            );
-        }
-    }
-}
-
-fn sharing(at: At, word: &str, what: &str) -> Diagnostic {
-    let place = Place::Span(at.wide(word.chars().count()));
-    Diagnostic::error(
-        place,
-        format!("sites.yaml has no anchors and aliases, such as `{word}`"),
-    )
-    .label(format!("a YAML {what}"))
-    .help("write the value where it is used; what all sites share can stand under `defaults`")
-}
-
-fn merge_key(key: Span) -> Diagnostic {
-    Diagnostic::error(Place::Span(key), "sites.yaml has no merge keys (`<<`)")
-        .label("a YAML merge key")
-        .help("write the keys where they are used; what all sites share can stand under `defaults`")
-}
-
-fn twice(key: &str, first: Span, again: Span) -> Diagnostic {
-    Diagnostic::error(Place::Span(again), format!("`{key}` is here twice"))
-        .label("again here")
-        .help(
-            "keep one of the two; several endpoints of one site are a list, such as `[8080, 8081]`",
-        )
-        .other(Place::Span(first), "first here")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -425,7 +241,7 @@ mod tests {
     #[test]
     fn a_path_is_a_place() {
         let text = "sites:\r\n  ü.com: [80, \"81\"]\r\n  b.com:\r\n    upstream: 82\r\nempty:\r\nlist:\r\n- a\r\n";
-        let located = locate(text);
+        let located = locate(text, |_| Ok(()));
         assert_eq!(located.found, []);
         let check = |place: Place, want: (usize, usize, usize)| {
             let span = located.places.span(&place).unwrap();
@@ -447,7 +263,7 @@ mod tests {
     #[test]
     fn nesting_is_bounded() {
         let deep = format!("a: {}{}", "[".repeat(100_000), "]".repeat(100_000));
-        let located = locate(&deep);
+        let located = locate(&deep, |_| Ok(()));
         assert_eq!(located.found.len(), 1, "{:?}", located.found);
         assert!(located.found[0].message.contains("64 levels"));
     }

@@ -48,15 +48,15 @@ impl Listener {
     /// Binds an address. A bare port is bound on all addresses, IPv6 and IPv4.
     pub fn bind(address: ListenAddress, speaks: Speaks) -> Result<Self, BindError> {
         let bound = match address {
-            ListenAddress::Address(address) => bind(address),
-            ListenAddress::Port(port) => match bind((Ipv6Addr::UNSPECIFIED, port).into()) {
+            ListenAddress::Address(address) => bind(address, true),
+            ListenAddress::Port(port) => match bind((Ipv6Addr::UNSPECIFIED, port).into(), false) {
                 // A machine without IPv6.
                 Err(error)
                     if error.raw_os_error()
                         == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
                         || error.kind() == io::ErrorKind::AddrNotAvailable =>
                 {
-                    bind((Ipv4Addr::UNSPECIFIED, port).into())
+                    bind((Ipv4Addr::UNSPECIFIED, port).into(), false)
                 }
                 other => other,
             },
@@ -80,14 +80,15 @@ impl Listener {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+/// `only_v6`: an IPv6 socket takes no IPv4 clients.
+fn bind(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
     if address.is_ipv6() {
-        socket.set_only_v6(!address.ip().is_unspecified())?;
+        socket.set_only_v6(only_v6)?;
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;

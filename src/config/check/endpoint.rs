@@ -69,6 +69,13 @@ fn unix(text: &str, path: &str) -> Result<Address, Wrong> {
 }
 
 fn host_and_port(text: &str) -> Result<Address, Wrong> {
+    if text.starts_with(['“', '”', '„', '‘', '’']) {
+        return Err(Wrong::new(
+            format!("`{text}` is in typographic quotes"),
+            "not YAML's quotes",
+        )
+        .help("use straight quotes, `\"…\"`, or none"));
+    }
     if text.is_empty() {
         return Err(Wrong::new(
             "an endpoint is empty",
@@ -80,13 +87,23 @@ fn host_and_port(text: &str) -> Result<Address, Wrong> {
             .split([' ', ',', ';'])
             .filter(|part| !part.is_empty())
             .collect();
-        return Err(match several.iter().all(|part| address(part).is_ok()) {
-            true => Wrong::new(
+        let right = several.iter().all(|part| address(part).is_ok());
+        return Err(match several.as_slice() {
+            [one] if right => Wrong::new(
+                format!("`{text}` is not an endpoint"),
+                format!("`{}` is one too many", &text[separator..=separator]),
+            )
+            .help(format!("write `{one}`")),
+            [host, digits] if address(&format!("{host}:{digits}")).is_ok() => {
+                not_an_endpoint(text, "`:` stands between an address and its port")
+                    .help(format!("write `{host}:{digits}`"))
+            }
+            _ if right => Wrong::new(
                 format!("`{text}` is not one endpoint"),
                 "several endpoints are a list",
             )
             .help(format!("write `[{}]`", several.join(", "))),
-            false => not_an_endpoint(
+            _ => not_an_endpoint(
                 text,
                 &format!("`{}` cannot stand here", &text[separator..=separator]),
             ),
@@ -97,6 +114,11 @@ fn host_and_port(text: &str) -> Result<Address, Wrong> {
             format!("`{text}` has a path, and an endpoint has none"),
             "without the path",
         );
+        if matches!(before, "http" | "http:") {
+            let rest = text[before.len()..].trim_start_matches('/');
+            return Err(not_an_endpoint(text, "looks like `http://`")
+                .help(format!("write `http://{rest}`")));
+        }
         return Err(match address(before) {
             Ok(_) => fault.help(format!(
                 "write `{before}`: an endpoint gets the path as the client sent it"
@@ -110,17 +132,18 @@ fn host_and_port(text: &str) -> Result<Address, Wrong> {
         return bracketed(text);
     }
     match text.rsplit_once(':') {
-        Some((host, _)) if host.contains(':') => Err(Wrong::new(
+        Some((host, digits)) if host.contains(':') => Err(Wrong::new(
             format!("`{text}` is not an endpoint"),
             "more than one `:` outside brackets",
         )
-        .help(match text.parse::<IpAddr>() {
-            Ok(_) => {
-                format!("an IPv6 address needs brackets, quotes and a port: `\"[{text}]:8080\"`")
+        .help(match (host.parse::<IpAddr>(), port(digits)) {
+            (Ok(_), Ok(port)) => {
+                format!("an IPv6 address stands in quotes and brackets: `\"[{host}]:{port}\"`")
             }
-            Err(_) => {
-                "an endpoint is `ADDRESS:PORT`; an IPv6 address stands in brackets".to_owned()
+            (_, _) if text.parse::<IpAddr>().is_ok() => {
+                format!("an IPv6 address stands in quotes and brackets, with a port: `\"[{text}]:8080\"`")
             }
+            (_, _) => "an endpoint is `ADDRESS:PORT`; an IPv6 address stands in brackets".to_owned(),
         })),
         Some((host, digits)) => named(text, host, port(digits)?),
         None if text.bytes().all(|byte| byte.is_ascii_digit()) => port(text).map(Address::Port),
@@ -129,7 +152,9 @@ fn host_and_port(text: &str) -> Result<Address, Wrong> {
 }
 
 fn bracketed(text: &str) -> Result<Address, Wrong> {
-    let (host, rest) = text[1..].split_once(']').unwrap_or((&text[1..], ""));
+    let (host, rest) = text[1..]
+        .split_once(']')
+        .unwrap_or_else(|| (&text[1..], ""));
     let Ok(ip) = host.parse() else {
         return Err(not_an_endpoint(
             text,
@@ -305,6 +330,10 @@ mod tests {
         check("http://localhost:3000/", "write `localhost:3000`");
         check("8080 8081", "write `[8080, 8081]`");
         check("8080, 8081", "write `[8080, 8081]`");
+        check("8080,", "write `8080`");
+        check("localhost 8080", "write `localhost:8080`");
+        check("http:/localhost:3000", "write `http://localhost:3000`");
+        check("http//localhost:3000", "write `http://localhost:3000`");
         check("99999", "99999 is not a port / ports go from 1 to 65535");
         check("99999999999999999999999", "ports go from 1 to 65535");
         check("0", "0 is not a port");

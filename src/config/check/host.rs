@@ -55,6 +55,12 @@ pub(super) fn pattern(key: &str) -> Result<HostPattern, Wrong> {
             format!("`{key}` has a port, and a site is a host name"),
             "without the port",
         );
+        if port.is_empty() {
+            return Err(
+                Wrong::new(format!("`{key}` ends with a colon"), "one too many")
+                    .help(format!("write `{name}`, and one `:` behind it")),
+            );
+        }
         return Err(match port.bytes().all(|byte| byte.is_ascii_digit()) {
             true => fault.help(format!(
                 "write `{name}`; the ports of hostmux itself stand under `listen`"
@@ -196,6 +202,7 @@ mod tests {
         check("https://a.com/x", "write the name alone: `a.com`");
         check("a.com/app", "has a path");
         check("a.com:443", "has a port");
+        check("a.com:", "ends with a colon");
         check("a.com:x", "write `a.com`");
         check("a.com b.com", "a line for each name");
         check("a.com, b.com", "a line for each name");

@@ -26,29 +26,38 @@ impl Check<'_> {
         self.keys(&written.unknown, at, words::LISTEN, "`listen`");
         let https = self.listeners(&written.https, &at.key("https"), HTTPS);
         let http = if is_off(&written.http) {
-            Some(Vec::new())
+            Vec::new()
         } else {
             self.listeners(&written.http, &at.key("http"), HTTP)
         };
-        let (https, http) = (https?, http?);
-        self.overlaps(&https, &http);
-        let addresses = |found: Vec<(ListenAddress, Path)>| {
-            found.into_iter().map(|(address, _)| address).collect()
+        let right = |found: &[(Option<ListenAddress>, Path)]| -> Vec<(ListenAddress, Path)> {
+            let right = found
+                .iter()
+                .filter_map(|(address, at)| address.map(|address| (address, at.clone())));
+            right.collect()
+        };
+        self.overlaps(&right(&https), &right(&http));
+        let all = |found: Vec<(Option<ListenAddress>, Path)>| {
+            found
+                .into_iter()
+                .map(|(address, _)| address)
+                .collect::<Option<Vec<_>>>()
         };
         Some(Listen {
-            https: addresses(https),
-            http: addresses(http),
+            https: all(https)?,
+            http: all(http)?,
         })
     }
 
+    /// Each listener with its place, or the place of one that is wrong.
     fn listeners(
         &mut self,
         value: &Value,
         at: &Path,
         default: ListenAddress,
-    ) -> Option<Vec<(ListenAddress, Path)>> {
+    ) -> Vec<(Option<ListenAddress>, Path)> {
         let list = match value {
-            Value::Absent => return Some(vec![(default, at.clone())]),
+            Value::Absent => return vec![(Some(default), at.clone())],
             Value::List(list) if list.is_empty() => {
                 let mut fault = Diagnostic::error(
                     Place::Value(at.clone()),
@@ -59,7 +68,7 @@ impl Check<'_> {
                     fault = fault.help("`http: off` closes it");
                 }
                 self.add(fault);
-                return None;
+                return vec![(None, at.clone())];
             }
             Value::List(list) => list.as_slice(),
             Value::Null
@@ -67,17 +76,14 @@ impl Check<'_> {
             | Value::Number(_)
             | Value::Text(_)
             | Value::Mapping(_) => {
-                return self
-                    .listener(value, at)
-                    .map(|address| vec![(address, at.clone())]);
+                return vec![(self.listener(value, at), at.clone())];
             }
         };
         let read = list.iter().enumerate().map(|(n, value)| {
             let at = at.at(n);
-            self.listener(value, &at).map(|address| (address, at))
+            (self.listener(value, &at), at)
         });
-        // Every item is read before the first fault counts.
-        read.collect::<Vec<_>>().into_iter().collect()
+        read.collect()
     }
 
     fn listener(&mut self, value: &Value, at: &Path) -> Option<ListenAddress> {
@@ -210,11 +216,11 @@ fn is_off(value: &Value) -> bool {
 
 fn address(text: &str, key: &str) -> Result<ListenAddress, Wrong> {
     if matches!(text.to_ascii_lowercase().as_str(), "off" | "false") {
-        return Err(Wrong::new(
-            format!("`{key}` cannot be off here"),
-            format!("expected {WHAT}"),
-        )
-        .help("only `http` as a whole can be `off`"));
+        let fault = |message: &str| Wrong::new(message, format!("expected {WHAT}"));
+        return Err(match key {
+            "http" => fault("`off` cannot be one of several").help("write `http: off` to close it"),
+            _ => fault("`https` cannot be off").help("only `http` can be `off`"),
+        });
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(ListenAddress::Address(address));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Check, words};
+use super::{Check, value, words};
 use crate::config::file::{self, Shape, Value};
 use crate::config::{HostHeader, Hsts, PlainHttp};
 use crate::diagnostic::{Diagnostic, Path, Place};
@@ -94,7 +94,11 @@ impl Check<'_> {
         }
         let place = || Place::Value(at.clone());
         if let Some(meant) = words::closest(&text, CHOICES) {
-            self.add(words::not_a_value(&text, at, CHOICES, Some(meant)));
+            self.add(
+                words::not_a_value(&text, at, CHOICES, Some(meant)).help(format!(
+                    "did you mean `{meant}`? It can be `preserve`, `endpoint` or a name"
+                )),
+            );
             return None;
         }
         if let Err(wrong) = Authority::parse(&text) {
@@ -135,17 +139,8 @@ impl Check<'_> {
                     _ => match units::duration(&text) {
                         Ok(age) => Some(Some(Some(of_age(age)))),
                         Err(wrong) => {
-                            let mut fault = super::not_a_quantity(
-                                &text,
-                                &wrong,
-                                at,
-                                "a duration such as `365d`",
-                            );
-                            if let units::NotAQuantity::NoUnit { .. } = wrong {
-                                fault =
-                                    fault.help(format!("did you mean `{text}s`, or `{text}d`?"));
-                            }
-                            self.add(fault);
+                            let what = "a duration such as `365d`";
+                            self.add(value::not_a_quantity(&text, &wrong, at, what));
                             None
                         }
                     },

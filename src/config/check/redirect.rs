@@ -41,6 +41,12 @@ pub(super) fn redirect(text: &str) -> Result<Redirect, Wrong> {
         )
         .help("write its A-label, which begins with `xn--`"));
     }
+    if host.is_empty() {
+        return Err(Wrong::new(
+            format!("`{text}` is not a URL to redirect to"),
+            "no host stands behind `//`",
+        ));
+    }
     if let Err(wrong) = Authority::parse(host) {
         return Err(Wrong::new(
             format!("`{text}` is not a URL to redirect to"),
@@ -132,7 +138,7 @@ mod tests {
         check("https://new.xyz.com/{host}", "`{path}`");
         check("https://new.xyz.com{path", "is not closed");
         check("https://new.xyz.com/path}", "closes nothing");
-        check("https://{path}", "a host name is empty");
+        check("https://{path}", "no host stands");
         check("https://u@a.com/", "'@' cannot stand");
         check("https://a.com:99999/", "':' cannot stand");
         check("https://a.com/ b", "` ` cannot stand in a URL");

@@ -34,6 +34,17 @@ pub(super) const UPSTREAM: &[&str] = &[
 ];
 pub(super) const ENDPOINT: &[&str] = &["address"];
 
+/// Keys that have no default where they stand.
+pub(super) const REQUIRED: &[&str] = &[
+    "address",
+    "chain",
+    "endpoints",
+    "key",
+    "max_age",
+    "redirect",
+    "upstream",
+];
+
 /// Keys of the reference that a later version brings.
 pub(super) const NOT_YET: &[&str] = &[
     "http3",
@@ -131,6 +142,12 @@ const ELSEWHERE: &[(&str, &[&str])] = &[
     ),
     ("plain_http", &["force_https", "http", "https_redirect"]),
     ("max_age", &["age", "for"]),
+    (
+        "address",
+        &[
+            "endpoint", "host", "port", "server", "target", "upstream", "url",
+        ],
+    ),
 ];
 
 /// A key that is not there: misspelt, from elsewhere, or of a later version.
@@ -144,23 +161,27 @@ pub(super) fn unknown_key(key: &str, at: &Path, known: &[&str], of: &str) -> Dia
         .label("known, but not yet served")
         .help("remove it to run this version");
     }
-    let fault =
-        Diagnostic::error(place, format!("`{key}` is not a key of {of}")).label("unknown key");
-    let names = listed(known, "and");
-    if let Some(meant) = closest(key, known).or_else(|| translated(key, known)) {
-        return fault.help(format!("did you mean `{meant}`? The keys here are {names}"));
+    let message = match key.trim() {
+        "" => format!("an empty text is not a key of {of}"),
+        _ => format!("`{key}` is not a key of {of}"),
+    };
+    let fault = Diagnostic::error(place, message).label("unknown key");
+    let names = match known {
+        [one] => format!("key here is `{one}`"),
+        _ => format!("keys here are {}", listed(known, "and")),
+    };
+    if let Some(meant) = meant(key, known) {
+        return fault.help(format!("did you mean `{meant}`? The {names}"));
     }
     if let Some((home, _)) = HOMES.iter().find(|(_, keys)| keys.contains(&key)) {
-        return fault.help(format!(
-            "`{key}` belongs to {home}; the keys here are {names}"
-        ));
+        return fault.help(format!("`{key}` belongs to {home}; the {names}"));
     }
     if let Some(meant) = closest(key, NOT_YET) {
         return fault.help(format!(
-            "`{meant}` is not in this version of hostmux yet; the keys here are {names}"
+            "`{meant}` is not in this version of hostmux yet; the {names}"
         ));
     }
-    fault.help(format!("the keys here are {names}"))
+    fault.help(format!("the {names}"))
 }
 
 /// A value that is none of those a key can have.
@@ -199,6 +220,11 @@ pub(super) fn closest<'a>(word: &str, among: &[&'a str]) -> Option<&'a str> {
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
+}
+
+/// The key that was probably meant, misspelt or by another proxy's name.
+pub(super) fn meant<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+    closest(key, known).or_else(|| translated(key, known))
 }
 
 fn translated<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
