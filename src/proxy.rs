@@ -14,6 +14,7 @@ pub mod retry;
 pub mod strict;
 mod watch;
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -291,14 +292,20 @@ fn to_https(admitted: &Admitted<'_>, parts: &Parts, https_port: u16) -> Response
     } else {
         format!(":{https_port}")
     };
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let path = if path == "*" { "/" } else { path };
+    let path = location_path(parts);
     permanent(&format!("https://{}{port}{path}", admitted.authority.name))
 }
 
 fn redirected(redirect: &Redirect, parts: &Parts) -> Response<Body> {
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    permanent(&redirect.template.replace("{path}", path))
+    permanent(&redirect.template.replace("{path}", &location_path(parts)))
+}
+
+/// Path and query behind a host in `Location`: `OPTIONS *` has no path to go to.
+fn location_path(parts: &Parts) -> Cow<'_, str> {
+    match headers::origin_form(&parts.uri) {
+        path if path == "*" => "/".into(),
+        path => path,
+    }
 }
 
 fn permanent(location: &str) -> Response<Body> {

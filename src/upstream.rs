@@ -95,13 +95,16 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// The endpoints of the settings, from those that are known already.
+    /// The endpoints of the settings, from those that are known already. One
+    /// that is named twice, in whatever spelling, is one.
     pub fn new(settings: Settings, known: &mut Endpoints) -> Self {
-        let endpoints = settings
-            .endpoints
-            .iter()
-            .map(|address| known.of(address, settings.connect_timeout))
-            .collect();
+        let mut endpoints: Vec<Arc<Endpoint>> = Vec::with_capacity(settings.endpoints.len());
+        for address in &settings.endpoints {
+            let endpoint = known.of(address, settings.connect_timeout);
+            if endpoints.iter().all(|other| other.id != endpoint.id) {
+                endpoints.push(endpoint);
+            }
+        }
         Self {
             settings,
             endpoints,

@@ -5,9 +5,11 @@
 //! may not say is dropped, and ours is written last, so that no field of the
 //! client's can remove or shadow it.
 
+use std::borrow::Cow;
+
 use http::header::{CONNECTION, COOKIE, HeaderMap, HeaderName, TE};
 use http::request::Parts;
-use http::{Method, Version};
+use http::{Method, Uri, Version};
 
 use super::origin::Origin;
 use crate::upstream::h1::Framing;
@@ -32,14 +34,10 @@ pub struct Outgoing<'a> {
 /// The head of the request, ready for the wire.
 pub fn request_head(outgoing: &Outgoing<'_>) -> Vec<u8> {
     let Outgoing { parts, .. } = outgoing;
-    let target = parts
-        .uri
-        .path_and_query()
-        .map_or("/", |target| target.as_str());
     let mut out = Vec::with_capacity(HEAD_BYTES);
     out.extend_from_slice(parts.method.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(origin_form(&parts.uri).as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
     out.extend_from_slice(outgoing.host.as_bytes());
     out.extend_from_slice(b"\r\n");
@@ -47,17 +45,17 @@ pub fn request_head(outgoing: &Outgoing<'_>) -> Vec<u8> {
     let listed = listed(&parts.headers);
     let mut cookies = 0;
     for (name, value) in &parts.headers {
+        let is_listed = listed
+            .iter()
+            .any(|listed| name.as_str().eq_ignore_ascii_case(listed));
+        if is_listed || !passes(name.as_str()) {
+            continue;
+        }
         if *name == COOKIE {
             cookies += 1;
             continue;
         }
-        if passes(name.as_str())
-            && !listed
-                .iter()
-                .any(|listed| name.as_str().eq_ignore_ascii_case(listed))
-        {
-            line(&mut out, name.as_str().as_bytes(), value.as_bytes());
-        }
+        line(&mut out, name.as_str().as_bytes(), value.as_bytes());
     }
     if cookies > 0 {
         cookie_line(&mut out, &parts.headers);
@@ -68,6 +66,15 @@ pub fn request_head(outgoing: &Outgoing<'_>) -> Vec<u8> {
     via_line(&mut out, outgoing);
     out.extend_from_slice(b"\r\n");
     out
+}
+
+/// Path and query as they were sent; an absolute target may lack its path,
+/// which is `/` then (RFC 9112 §3.2.1).
+pub fn origin_form(uri: &Uri) -> Cow<'_, str> {
+    match uri.path_and_query().map_or("/", |target| target.as_str()) {
+        query if query.starts_with('?') => format!("/{query}").into(),
+        target => target.into(),
+    }
 }
 
 /// Room for a common head at once.

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may lie idle.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// The same once the connection was told that it ends.
+pub(super) const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a client may take nothing of what waits for it.
 pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -41,6 +43,7 @@ pub(super) enum Struck {
 #[derive(Debug)]
 pub(super) struct Clocks {
     heads: bool,
+    idle_timeout: Duration,
     idle_since: Instant,
     head_since: Option<Instant>,
     stalled_since: Option<Instant>,
@@ -61,6 +64,7 @@ impl Clocks {
         };
         Self {
             heads,
+            idle_timeout: IDLE_TIMEOUT,
             idle_since: now,
             head_since: None,
             stalled_since: None,
@@ -95,10 +99,15 @@ impl Clocks {
         sooner
     }
 
+    /// The client was told that the connection ends: once idle, it need not stay so for long.
+    pub(super) fn hurry(&mut self) {
+        self.idle_timeout = FAREWELL_TIMEOUT;
+    }
+
     /// Which clock has struck by now; else when the next one may.
     pub(super) fn judge(&self, now: Instant) -> Result<Instant, Struck> {
         let idle = (!self.last.busy && !self.last.blocked)
-            .then_some((self.idle_since + IDLE_TIMEOUT, Struck::Idle));
+            .then_some((self.idle_since + self.idle_timeout, Struck::Idle));
         let head = self
             .head_since
             .map(|since| (since + HEAD_TIMEOUT, Struck::Head));
@@ -112,7 +121,7 @@ impl Clocks {
         {
             Some((due, struck)) if due <= now => Err(struck),
             Some((due, _)) => Ok(due),
-            None => Ok(now + IDLE_TIMEOUT),
+            None => Ok(now + self.idle_timeout),
         }
     }
 }
@@ -168,6 +177,17 @@ mod tests {
         });
         run.at(71, |seen| seen.busy = false);
         assert_eq!(run.judge(75), Ok(145));
+    }
+
+    #[test]
+    fn a_connection_that_was_told_to_end_is_let_go_soon_after_its_last_exchange() {
+        let mut run = Run::new(false);
+        run.at(10, |seen| (seen.busy, seen.served) = (true, 1));
+        run.clocks.hurry();
+        assert_eq!(run.judge(20), Ok(22));
+        run.at(30, |seen| seen.busy = false);
+        assert_eq!(run.judge(31), Ok(32));
+        assert_eq!(run.judge(32), Err(Struck::Idle));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
 
-use super::clocks::{Clocks, Seen, Struck};
+use super::clocks::{Clocks, FAREWELL_TIMEOUT, Seen, Struck};
 use super::transport::{Io, Transport};
 use super::tunnel;
 use super::worker::Worker;
@@ -245,6 +245,10 @@ async fn serve_h2(mut driver: Driver, peer: Rc<Peer>) {
         loop {
             if driver.is_to_drain(cx) {
                 Pin::new(&mut http).graceful_shutdown();
+                // A client that sleeps answers nothing and must not hold the drain.
+                driver.clocks.hurry();
+                driver.wait.reset(FAREWELL_TIMEOUT);
+                idle_told = true;
             }
             driver.before(cx);
             let polled = Pin::new(&mut http).poll(cx);

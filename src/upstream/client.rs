@@ -104,10 +104,12 @@ pub async fn send(mut wire: Wire, outbound: Outbound) -> Result<Answer, Failure>
         may_switch,
         ..
     } = outbound;
+    let streams = framing != Framing::Length(0);
     let mut upload = Upload::new(head, body, framing, expects_continue);
     let mut wait = Wait::of(outbound.response_timeout);
     let mut may_continue = expects_continue.then(|| Wait::of(CONTINUE_TIMEOUT));
     let mut broken = None;
+    let mut sent_bytes = 0;
     let head = poll_fn(|cx| {
         loop {
             if broken.is_none()
@@ -120,6 +122,11 @@ pub async fn send(mut wire: Wire, outbound: Outbound) -> Result<Answer, Failure>
                     // The endpoint may have answered before it stopped reading.
                     upload::Error::Endpoint(error) => broken = Some(error),
                 }
+            }
+            // A request that is on its way is no delay of the endpoint's.
+            if streams && upload.sent_bytes() != sent_bytes {
+                sent_bytes = upload.sent_bytes();
+                wait.reset(outbound.response_timeout);
             }
             if let Some(wait) = &mut may_continue
                 && Pin::new(wait).poll(cx).is_ready()

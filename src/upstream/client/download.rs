@@ -54,6 +54,8 @@ pub struct Download {
     pause_max: Duration,
     read_bytes: usize,
     flow: Flow,
+    /// Why it broke off, once it has.
+    broken: Option<Broken>,
 }
 
 impl Download {
@@ -80,6 +82,7 @@ impl Download {
             pause_max,
             read_bytes: READ_BYTES_MIN,
             flow,
+            broken: None,
         };
         if matches!(download.left, Left::Nothing) {
             download.end();
@@ -235,25 +238,28 @@ impl Body for Download {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(broken) = self.broken.take() {
+            return Poll::Ready(Some(Err(broken.into())));
+        }
         self.poll_upload(cx);
         loop {
             match self.received() {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Ok(None) if self.wire.is_none() => return Poll::Ready(None),
                 Ok(None) => {}
-                Err(broken) => return self.break_off(broken),
+                Err(broken) => return self.break_off(cx, broken),
             }
             match self.poll_more(cx) {
                 Poll::Ready(Ok(Some(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Poll::Ready(Ok(None)) => {}
-                Poll::Ready(Err(broken)) => return self.break_off(broken),
+                Poll::Ready(Err(broken)) => return self.break_off(cx, broken),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.wire.is_none()
+        self.wire.is_none() && self.broken.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -266,9 +272,17 @@ impl Body for Download {
 }
 
 impl Download {
-    fn break_off(&mut self, broken: Broken) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    /// Tells of it in the next turn: with the error at once, hyper would throw
+    /// away what it was given before, the head with it.
+    fn break_off(
+        &mut self,
+        cx: &mut Context<'_>,
+        broken: Broken,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.wire = None;
         self.left = Left::Nothing;
-        Poll::Ready(Some(Err(broken.into())))
+        self.broken = Some(broken);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }

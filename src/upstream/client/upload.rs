@@ -37,6 +37,7 @@ pub(super) struct Upload {
     body: Body,
     framing: Framing,
     state: State,
+    sent_bytes: u64,
 }
 
 impl Upload {
@@ -54,7 +55,13 @@ impl Upload {
             body,
             framing,
             state,
+            sent_bytes: 0,
         }
+    }
+
+    /// Grows while the endpoint takes.
+    pub(super) fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
     }
 
     /// The endpoint wants the body.
@@ -172,6 +179,7 @@ impl Upload {
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
+        self.sent_bytes += written as u64;
         let of_lead = written.min(lead.len());
         self.lead_sent += of_lead;
         let of_data = (written - of_lead).min(self.data.len());
