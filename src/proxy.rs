@@ -22,10 +22,11 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::header::{
-    CONNECTION, HOST, LOCATION, REFERER, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING, USER_AGENT,
+    CONNECTION, CONTENT_LENGTH, HOST, LOCATION, REFERER, STRICT_TRANSPORT_SECURITY,
+    TRANSFER_ENCODING, USER_AGENT,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use self::intake::Intake;
@@ -64,6 +65,10 @@ pub struct Tie {
     pub busy: Cell<u32>,
     /// Exchanges that have begun, ever.
     pub served: Cell<u64>,
+    /// Answers that wait for the client to take what it was given.
+    pub offered: Cell<u32>,
+    /// Pieces of answers that were given to the client, ever.
+    pub given: Cell<u64>,
     /// The thread knows whom to wake for a drain.
     pub known: Cell<bool>,
     /// Whether the client keeps up.
@@ -72,6 +77,20 @@ pub struct Tie {
     switched: RefCell<Option<Wire>>,
     /// After a 101: what the connection becomes when hyper has let it go.
     pub tunnel: RefCell<Option<Tunnel>>,
+}
+
+impl Tie {
+    /// Whether all that goes on waits for the client to take what it was given.
+    pub fn waits_for_client(&self) -> bool {
+        self.busy.get() > 0 && self.offered.get() == self.busy.get()
+    }
+
+    /// Gives up what was to become a tunnel, if anything.
+    pub fn abandon(&self) {
+        // Taken first, dropped then: their ends may look at the tie.
+        let (tunnel, switched) = (self.tunnel.take(), self.switched.take());
+        drop((tunnel, switched));
+    }
 }
 
 /// The endpoint's side of an upgraded connection, and its exchange, which ends with it.
@@ -133,6 +152,10 @@ impl Proxy {
             }
         };
         exchange.status = Some(response.status());
+        if parts.method == Method::HEAD {
+            // hyper's h2 server would send a body that it was given.
+            without_body(&mut response);
+        }
         if parts.version == Version::HTTP_11 && parts.headers.contains_key(TRANSFER_ENCODING) {
             // RFC 9112 §6.1: a length beside the coding asks for a close, and
             // hyper has taken such a length away before we could see it.
@@ -219,8 +242,8 @@ impl Proxy {
         let mut response = match &site.target {
             Target::Redirect(redirect) => redirected(redirect, parts),
             Target::Upstream(upstream) => {
-                let intake =
-                    declared(parts, site.max_body).map(|()| Intake::new(body, site.max_body))?;
+                let intake = declared(parts, site.max_body)
+                    .map(|()| Intake::new(body, site.max_body, parts.method.is_idempotent()))?;
                 let request = forward::Request {
                     parts,
                     admitted: &admitted,
@@ -267,6 +290,17 @@ impl Proxy {
     }
 }
 
+/// Takes the body off an answer and tells its length (RFC 9110 §9.3.2).
+fn without_body(response: &mut Response<Body>) {
+    if let Body::Full(bytes) = std::mem::take(response.body_mut()) {
+        let length = HeaderValue::from(bytes.len());
+        response
+            .headers_mut()
+            .entry(CONTENT_LENGTH)
+            .or_insert(length);
+    }
+}
+
 /// A length that is over the site's bound is refused before the body is read.
 fn declared(parts: &Parts, max_body: Option<u64>) -> Result<(), ProxyError> {
     let length = content_length(&parts.headers);
@@ -277,12 +311,7 @@ fn declared(parts: &Parts, max_body: Option<u64>) -> Result<(), ProxyError> {
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers
-        .get(http::header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// 308 keeps method, path and query (RFC 9110 §15.4.9).

@@ -30,6 +30,9 @@ pub use self::worker::DRAIN_TIMEOUT;
 /// Descriptors that are not for connections: files, sockets of our own, runtimes.
 const DESCRIPTORS_RESERVED: u64 = 64;
 
+/// More descriptors than one machine's front door has a use for.
+const DESCRIPTORS_ENOUGH: u64 = 1 << 19;
+
 /// A running server.
 pub struct Server {
     workers: Vec<UnboundedSender<Job>>,
@@ -67,7 +70,7 @@ impl Server {
     /// Accepts nothing more and finishes what runs, for at most `timeout`;
     /// what is left then is closed. Gives the number of connections that had to be.
     ///
-    /// Dropped before its end, all connections are closed at once.
+    /// Dropping the future leaves the threads to it; the process's end ends them.
     pub async fn drain(mut self, timeout: Duration) -> usize {
         let until = Instant::now() + timeout;
         let mut pending = Vec::new();
@@ -105,9 +108,13 @@ fn connections_max() -> usize {
 pub fn raise_descriptor_limit() -> Option<u64> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "the limit of open files stays as it is");
+    // Without a maximum the kernel still has one, and refuses more.
+    for most in [limit.maximum, Some(DESCRIPTORS_ENOUGH)] {
+        limit.current = most;
+        match setrlimit(Resource::Nofile, limit) {
+            Ok(()) => break,
+            Err(error) => tracing::debug!(%error, ?most, "the limit of open files stays as it is"),
+        }
     }
     getrlimit(Resource::Nofile).current
 }

@@ -105,10 +105,7 @@ pub(super) fn serve(
         anyhow::Ok(left)
     })?;
     if let Some(writer) = writer {
-        // Only a drained server has let go of the log.
-        if left.is_some() {
-            writer.finish();
-        }
+        writer.finish();
     }
     match left {
         Some(0) => {
@@ -123,10 +120,13 @@ pub(super) fn serve(
     }
 }
 
-/// The signals that end a server.
+/// The signals a server minds.
 struct Signals {
     term: Signal,
     int: Signal,
+    hup: Signal,
+    usr1: Signal,
+    usr2: Signal,
 }
 
 impl Signals {
@@ -134,13 +134,27 @@ impl Signals {
         Ok(Self {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+            usr1: signal(SignalKind::user_defined1())?,
+            usr2: signal(SignalKind::user_defined2())?,
         })
     }
 
     async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.term.recv() => "TERM",
-            _ = self.int.recv() => "INT",
+        loop {
+            // A reload, a log's rotation and an upgrade are asked for by these:
+            // not to know them must not stop the server.
+            let unknown = tokio::select! {
+                _ = self.term.recv() => return "TERM",
+                _ = self.int.recv() => return "INT",
+                _ = self.hup.recv() => "HUP",
+                _ = self.usr1.recv() => "USR1",
+                _ = self.usr2.recv() => "USR2",
+            };
+            tracing::warn!(
+                signal = unknown,
+                "this version does not act on the signal: restart to read sites.yaml again"
+            );
         }
     }
 }

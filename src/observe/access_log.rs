@@ -6,23 +6,20 @@
 //! characters are escaped. A thread of its own writes; where it cannot keep
 //! up, lines are dropped and counted, and no request waits.
 
-use std::fmt::Write as _;
+mod line;
+
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
-
-use http::Version;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
 use crate::exchange::Exchange;
 
 /// How many lines may wait to be written.
 const QUEUED_MAX: usize = 8192;
-/// What a client that went before its answer gets, in the log only.
-const CLIENT_GONE: u16 = 499;
+/// How long a stop waits for the log to be written.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,21 +30,41 @@ pub enum Format {
     Combined,
 }
 
+/// What the writer is told.
+enum Told {
+    Line(String),
+    /// All that was told before is to be written, and that is all.
+    End,
+}
+
 /// Where exchanges are told. Cheap to clone.
 #[derive(Clone)]
 pub struct AccessLog {
-    lines: SyncSender<String>,
+    lines: SyncSender<Told>,
     format: Format,
     dropped: Arc<AtomicU64>,
 }
 
-/// The thread that writes; ends when all logs are gone.
-pub struct Writer(JoinHandle<()>);
+/// The thread that writes.
+pub struct Writer {
+    lines: SyncSender<Told>,
+    ended: Receiver<()>,
+}
 
 impl Writer {
-    /// Waits until all that was told is written.
+    /// Waits until all that was told so far is written, for [`FINISH_TIMEOUT`]
+    /// at most: nobody may be reading any more.
     pub fn finish(self) {
-        let _ = self.0.join();
+        let until = Instant::now() + FINISH_TIMEOUT;
+        while let Err(TrySendError::Full(Told::End)) = self.lines.try_send(Told::End) {
+            let ended = self.ended.recv_timeout(FINISH_TIMEOUT / 50);
+            if ended != Err(RecvTimeoutError::Timeout) || Instant::now() >= until {
+                return;
+            }
+        }
+        let _ = self
+            .ended
+            .recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -57,39 +74,45 @@ impl AccessLog {
         let (lines, queued) = sync_channel(QUEUED_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
         let counted = dropped.clone();
-        let thread = std::thread::Builder::new()
+        let (end, ended) = sync_channel(1);
+        std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write_all(&queued, out, &counted))?;
-        Ok((
-            Self {
-                lines,
-                format,
-                dropped,
-            },
-            Writer(thread),
-        ))
+            .spawn(move || {
+                write_all(&queued, out, &counted);
+                let _ = end.send(());
+            })?;
+        let writer = Writer {
+            lines: lines.clone(),
+            ended,
+        };
+        let log = Self {
+            lines,
+            format,
+            dropped,
+        };
+        Ok((log, writer))
     }
 
     /// Tells of an exchange that is over. Never waits.
     pub fn write(&self, exchange: &Exchange) {
-        let line = line(self.format, exchange);
+        let line = Told::Line(line::of(self.format, exchange));
         if let Err(TrySendError::Full(_)) = self.lines.try_send(line) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-fn write_all(queued: &Receiver<String>, mut out: impl Write, dropped: &AtomicU64) {
+fn write_all(queued: &Receiver<Told>, mut out: impl Write, dropped: &AtomicU64) {
     let mut batch = Vec::new();
-    while let Ok(line) = queued.recv() {
+    let mut ended = false;
+    while let (false, Ok(first)) = (ended, queued.recv()) {
         batch.clear();
-        batch.extend_from_slice(line.as_bytes());
-        batch.extend(
-            queued
-                .try_iter()
-                .take(QUEUED_MAX)
-                .flat_map(String::into_bytes),
-        );
+        for told in std::iter::once(first).chain(queued.try_iter().take(QUEUED_MAX)) {
+            match told {
+                Told::Line(line) => batch.extend_from_slice(line.as_bytes()),
+                Told::End => ended = true,
+            }
+        }
         if out.write_all(&batch).and_then(|()| out.flush()).is_err() {
             // A closed pipe: nobody reads any more, and requests go on.
             return;
@@ -101,281 +124,5 @@ fn write_all(queued: &Receiver<String>, mut out: impl Write, dropped: &AtomicU64
                 "access log lines were lost: the log is written too slowly"
             );
         }
-    }
-}
-
-/// An exchange as one line, with its line feed.
-fn line(format: Format, exchange: &Exchange) -> String {
-    match format {
-        Format::Text => text(exchange),
-        Format::Json => json(exchange),
-        Format::Combined => combined(exchange),
-    }
-}
-
-fn text(exchange: &Exchange) -> String {
-    let mut line = String::with_capacity(160);
-    let time = local(exchange).strftime("%H:%M:%S%.3f").to_string();
-    let host = exchange.host_name().unwrap_or_else(|| "-".to_owned());
-    let _ = write!(
-        line,
-        "{time} {} {} {}{} {:.1}ms",
-        status(exchange),
-        escape(exchange.method.as_str()),
-        escape(&host),
-        escape(&target(exchange)),
-        millis(exchange),
-    );
-    let _ = write!(line, " client={}", exchange.client);
-    if let Some(endpoint) = &exchange.endpoint {
-        let _ = write!(line, " endpoint={endpoint}");
-    }
-    if exchange.attempts > 1 {
-        let _ = write!(line, " attempts={}", exchange.attempts);
-    }
-    let _ = write!(
-        line,
-        " in={} out={}",
-        bytes_in(exchange),
-        exchange.bytes_out
-    );
-    if let Some(reason) = reason(exchange) {
-        let _ = write!(line, " reason={reason}");
-    }
-    if let Some(detail) = &exchange.detail {
-        let _ = write!(line, " detail=\"{}\"", escape(detail));
-    }
-    let _ = writeln!(line, " id={}", exchange.id);
-    line
-}
-
-fn json(exchange: &Exchange) -> String {
-    let at = Timestamp::try_from(exchange.at).unwrap_or(Timestamp::UNIX_EPOCH);
-    let mut line = serde_json::json!({
-        "time": format!("{at:.3}"),
-        "client": exchange.client.to_string(),
-        "host": exchange.host_name(),
-        "site": exchange.site.as_deref(),
-        "endpoint": exchange.endpoint.as_deref(),
-        "attempts": exchange.attempts,
-        "method": exchange.method.as_str(),
-        "path": target(exchange),
-        "protocol": protocol(exchange.version),
-        "tls": exchange.secure,
-        "status": status(exchange),
-        "bytes_in": bytes_in(exchange),
-        "bytes_out": exchange.bytes_out,
-        "duration_ms": (millis(exchange) * 1000.0).round() / 1000.0,
-        "reason": reason(exchange),
-        "detail": exchange.detail,
-        "request_id": exchange.id.as_str(),
-    });
-    // What is not known is not told.
-    if let Some(fields) = line.as_object_mut() {
-        fields.retain(|_, value| !value.is_null());
-    }
-    format!("{line}\n")
-}
-
-fn combined(exchange: &Exchange) -> String {
-    let agent = exchange.agent.as_deref();
-    let or_dash = |text: Option<&str>| match text {
-        Some(text) if !text.is_empty() => escape(text),
-        _ => "-".to_owned(),
-    };
-    format!(
-        "{} - - [{}] \"{} {} {}\" {} {} \"{}\" \"{}\"\n",
-        exchange.client,
-        local(exchange).strftime("%d/%b/%Y:%H:%M:%S %z"),
-        escape(exchange.method.as_str()),
-        escape(&target(exchange)),
-        protocol(exchange.version),
-        status(exchange),
-        exchange.bytes_out,
-        or_dash(agent.map(|agent| agent.referer.as_str())),
-        or_dash(agent.map(|agent| agent.user_agent.as_str())),
-    )
-}
-
-fn local(exchange: &Exchange) -> jiff::Zoned {
-    Timestamp::try_from(exchange.at)
-        .unwrap_or(Timestamp::UNIX_EPOCH)
-        .to_zoned(TimeZone::system())
-}
-
-fn millis(exchange: &Exchange) -> f64 {
-    exchange.started.elapsed().as_secs_f64() * 1000.0
-}
-
-fn bytes_in(exchange: &Exchange) -> u64 {
-    exchange.bytes_in.as_ref().map_or(0, |bytes| bytes.get())
-}
-
-fn status(exchange: &Exchange) -> u16 {
-    exchange
-        .status
-        .map_or(CLIENT_GONE, |status| status.as_u16())
-}
-
-/// A client that went is no failure of anyone's, but it is told.
-fn reason(exchange: &Exchange) -> Option<&'static str> {
-    exchange
-        .reason
-        .or_else(|| (!exchange.complete).then_some("client_gone"))
-}
-
-fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_09 => "HTTP/0.9",
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_2 => "HTTP/2.0",
-        Version::HTTP_3 => "HTTP/3.0",
-        _ => "HTTP/1.1",
-    }
-}
-
-/// Path and query, without the values that look like secrets.
-fn target(exchange: &Exchange) -> String {
-    let path = exchange.uri.path();
-    let Some(query) = exchange.uri.query() else {
-        return path.to_owned();
-    };
-    let mut target = format!("{path}?");
-    for (n, pair) in query.split('&').enumerate() {
-        if n > 0 {
-            target.push('&');
-        }
-        match pair.split_once('=') {
-            Some((name, _)) if is_secret(name) => {
-                let _ = write!(target, "{name}=…");
-            }
-            _ => target.push_str(pair),
-        }
-    }
-    target
-}
-
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    [
-        "token",
-        "secret",
-        "password",
-        "passwd",
-        "api_key",
-        "apikey",
-        "code",
-        "signature",
-        "session",
-        "auth",
-    ]
-    .iter()
-    .any(|word| name.contains(word))
-        || matches!(name.as_str(), "key" | "sig" | "pwd" | "jwt")
-}
-
-/// Quotes, backslashes and control characters, so that a line stays one line.
-fn escape(text: &str) -> String {
-    if !text
-        .chars()
-        .any(|c| c.is_control() || matches!(c, '"' | '\\'))
-    {
-        return text.to_owned();
-    }
-    text.chars().flat_map(char::escape_default).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::exchange::{Agent, RequestId};
-    use http::{HeaderValue, Method, StatusCode};
-    use std::time::{Duration, Instant, SystemTime};
-
-    fn exchange(uri: &str) -> Exchange {
-        Exchange {
-            id: RequestId::given("id-1").unwrap(),
-            started: Instant::now(),
-            at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
-            client: [203, 0, 113, 9].into(),
-            secure: true,
-            version: Version::HTTP_11,
-            method: Method::GET,
-            uri: uri.parse().unwrap(),
-            host: Some(HeaderValue::from_static("A.com:8443")),
-            agent: Some(Arc::new(Agent {
-                user_agent: "x\"y\n".to_owned(),
-                referer: String::new(),
-            })),
-            site: Some("a.com".into()),
-            endpoint: Some("localhost:8080".into()),
-            attempts: 1,
-            status: Some(StatusCode::OK),
-            reason: None,
-            detail: None,
-            bytes_in: None,
-            bytes_out: 5,
-            complete: true,
-        }
-    }
-
-    #[test]
-    fn a_line_says_who_asked_what_of_whom_and_what_became_of_it() {
-        let json = json(&exchange("/a?b=c"));
-        let line: serde_json::Value = serde_json::from_str(&json).unwrap();
-        let want = [
-            ("client", "203.0.113.9"),
-            ("host", "a.com"),
-            ("site", "a.com"),
-            ("endpoint", "localhost:8080"),
-            ("method", "GET"),
-            ("path", "/a?b=c"),
-            ("time", "2023-11-14T22:13:20.123Z"),
-            ("request_id", "id-1"),
-        ];
-        for (field, value) in want {
-            assert_eq!(line[field], value, "{json}");
-        }
-        assert_eq!(
-            (&line["status"], &line["bytes_out"]),
-            (&200.into(), &5.into())
-        );
-        assert!(line.get("reason").is_none());
-        let text = text(&exchange("/a?b=c"));
-        assert!(text.contains(" 200 GET a.com/a?b=c "), "{text}");
-    }
-
-    #[test]
-    fn secrets_do_not_appear() {
-        for format in [Format::Text, Format::Json, Format::Combined] {
-            let line = line(
-                format,
-                &exchange("/a?access_token=hush&x=1&API_KEY=hush&code=hush"),
-            );
-            assert!(!line.contains("hush") && line.contains("x=1"), "{line}");
-        }
-    }
-
-    #[test]
-    fn a_line_stays_one_line() {
-        let combined = combined(&exchange("/"));
-        assert!(
-            combined.ends_with("\"GET / HTTP/1.1\" 200 5 \"-\" \"x\\\"y\\n\"\n"),
-            "{combined}"
-        );
-        let mut broken = exchange("/");
-        broken.detail = Some("a\nb".to_owned());
-        assert_eq!(text(&broken).lines().count(), 1);
-    }
-
-    #[test]
-    fn a_client_that_went_is_told_as_499() {
-        let mut gone = exchange("/");
-        (gone.status, gone.complete) = (None, false);
-        let line = text(&gone);
-        assert!(
-            line.contains(" 499 ") && line.contains("reason=client_gone"),
-            "{line}"
-        );
     }
 }

@@ -18,6 +18,7 @@ use crate::body::Body;
 use crate::config::HostHeader;
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
+use crate::rt::clock;
 use crate::site::Site;
 use crate::upstream::client::wire::{ConnectError, Wire};
 use crate::upstream::client::{self, Answer, AnswerBody, Failed, Failure, Outbound, pool};
@@ -71,7 +72,7 @@ pub(super) async fn forward(
         } else {
             pool::take(
                 endpoint,
-                exchange.started,
+                clock::now(),
                 !request.parts.method.is_idempotent(),
             )
         };

@@ -29,8 +29,10 @@ pub struct Intake(Option<Rc<RefCell<Inner>>>);
 
 struct Inner {
     source: Incoming,
-    kept: Vec<Bytes>,
-    kept_bytes: usize,
+    /// Copied, so that small pieces do not hold large buffers.
+    kept: Vec<u8>,
+    /// Another attempt may follow: what is read is kept.
+    keeps: bool,
     /// All that was read is in `kept`.
     whole: bool,
     trailers: Option<HeaderMap>,
@@ -42,15 +44,16 @@ struct Inner {
 }
 
 impl Intake {
-    /// `bytes_max`: the site's `max_body`.
-    pub fn new(source: Incoming, bytes_max: Option<u64>) -> Self {
+    /// `bytes_max`: the site's `max_body`. `keeps`: the request may be sent
+    /// again after a byte of it was.
+    pub fn new(source: Incoming, bytes_max: Option<u64>, keeps: bool) -> Self {
         if source.is_end_stream() {
             return Self(None);
         }
         Self(Some(Rc::new(RefCell::new(Inner {
             source,
             kept: Vec::new(),
-            kept_bytes: 0,
+            keeps,
             whole: true,
             trailers: None,
             ended: false,
@@ -93,7 +96,7 @@ impl Intake {
     pub fn settle(&self) {
         if let Some(inner) = &self.0 {
             let mut inner = inner.borrow_mut();
-            inner.kept_bytes = KEPT_BYTES_MAX;
+            inner.keeps = false;
         }
     }
 }
@@ -140,13 +143,11 @@ impl Inner {
         {
             return Err(ProxyError::BodyTooLarge { max });
         }
-        if self.kept_bytes + data.len() <= KEPT_BYTES_MAX {
-            self.kept_bytes += data.len();
-            self.kept.push(data.clone());
+        if self.keeps && self.kept.len() + data.len() <= KEPT_BYTES_MAX {
+            self.kept.extend_from_slice(&data);
         } else {
             self.whole = false;
-            self.kept = Vec::new();
-            self.kept_bytes = KEPT_BYTES_MAX;
+            self.keeps = false;
         }
         Ok(Frame::data(data))
     }
@@ -169,9 +170,15 @@ impl HttpBody for Attempt {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let shared = self.inner.clone();
         let mut inner = shared.borrow_mut();
-        if let Some(data) = inner.kept.get(self.position) {
-            self.position += 1;
-            return Poll::Ready(Some(Ok(Frame::data(data.clone()))));
+        if self.position < inner.kept.len() {
+            let data = Bytes::copy_from_slice(&inner.kept[self.position..]);
+            self.position = inner.kept.len();
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if !inner.keeps && !inner.kept.is_empty() {
+            // Read again already, and never to be again.
+            inner.kept = Vec::new();
+            self.position = 0;
         }
         if self.ended {
             return Poll::Ready(None);

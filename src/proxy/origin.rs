@@ -15,7 +15,7 @@ use ipnet::IpNet;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     pub client: IpAddr,
-    /// The addresses before ours, ending with the one that connected.
+    /// The addresses from the client to the one that connected.
     pub chain: Option<String>,
     pub secure: bool,
     /// What a trusted proxy says the client asked for.
@@ -46,8 +46,14 @@ impl Origin {
             .last()
             .copied()
             .unwrap_or(peer);
+        // What stands left of the client is a stranger's word.
+        let known = chain.iter().rposition(|address| *address == Some(client));
         let mut text = String::new();
-        for address in chain.iter().flatten() {
+        for address in known
+            .map_or(&[][..], |from| &chain[from..])
+            .iter()
+            .flatten()
+        {
             text.push_str(&address.to_string());
             text.push_str(", ");
         }

@@ -95,7 +95,7 @@ fn framing(parts: &Parts) -> Result<(), ProxyError> {
         let digits = length.as_bytes();
         if digits.is_empty()
             || !digits.iter().all(u8::is_ascii_digit)
-            || lengths.any(|other| other != length)
+            || lengths.any(|other| parts.version == Version::HTTP_2 || other != length)
         {
             return Err(ProxyError::BadLength);
         }

@@ -73,7 +73,14 @@ impl Watch {
             exchange.complete = true;
             return response;
         }
-        response.map(|body| Body::stream(Watched { body, watch: self }))
+        let offer = Offer::new(&peer.tie);
+        response.map(|body| {
+            Body::stream(Watched {
+                body,
+                offer,
+                watch: self,
+            })
+        })
     }
 }
 
@@ -85,9 +92,43 @@ impl Drop for Watch {
     }
 }
 
+/// Whose turn it is: the client's, once it was given a piece, until it asks for the next.
+struct Offer {
+    tie: Rc<Tie>,
+    open: bool,
+}
+
+impl Offer {
+    fn new(tie: &Rc<Tie>) -> Self {
+        Self {
+            tie: tie.clone(),
+            open: false,
+        }
+    }
+
+    fn make(&mut self) {
+        self.open = true;
+        self.tie.offered.set(self.tie.offered.get() + 1);
+        self.tie.given.set(self.tie.given.get() + 1);
+    }
+
+    fn taken(&mut self) {
+        if std::mem::take(&mut self.open) {
+            self.tie.offered.set(self.tie.offered.get() - 1);
+        }
+    }
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        self.taken();
+    }
+}
+
 /// A body with the exchange that ends with it.
 struct Watched {
     body: Body,
+    offer: Offer,
     watch: Watch,
 }
 
@@ -99,7 +140,11 @@ impl HttpBody for Watched {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.offer.taken();
         let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(_))) = &polled {
+            self.offer.make();
+        }
         let ended = self.body.is_end_stream();
         let exchange = self.watch.exchange_mut();
         match &polled {

@@ -122,20 +122,20 @@ impl Drop for Wait {
 }
 
 /// Ends the waits of this thread whose time has come; runs for as long as the
-/// thread does. `each` is called at every tick.
-pub async fn run(each: impl Fn(Instant)) {
+/// thread does. `each` is called at every
+/// tick, and says whether it has to be called again though nothing waits.
+pub async fn run(each: impl Fn(Instant) -> bool) {
     let wanted = Rc::new(Notify::new());
     TABLE.with_borrow_mut(|table| table.wanted = Some(wanted.clone()));
     loop {
-        if TABLE.with_borrow(Table::is_idle) {
-            each(Instant::now());
+        if TABLE.with_borrow(Table::is_idle) && !each(Instant::now()) {
             wanted.notified().await;
         }
         tokio::time::sleep(TICK).await;
         let now = Instant::now();
         NOW.set(Some(now));
         strike(now);
-        each(now);
+        let _ = each(now);
     }
 }
 

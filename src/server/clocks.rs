@@ -73,30 +73,27 @@ impl Clocks {
         }
     }
 
-    /// Takes a look; says when the next clock would strike if nothing more
-    /// happened and that is sooner than what was said before.
+    /// Takes a look; where a clock has begun to run, says when the next one strikes.
     pub(super) fn look(&mut self, now: Instant, seen: Seen) -> Option<Instant> {
         let last = std::mem::replace(&mut self.last, seen);
-        let mut sooner = None;
-        if seen.busy || seen.served != last.served {
+        let mut begun = false;
+        if seen.busy || last.busy || seen.served != last.served {
             self.idle_since = now;
             self.head_since = None;
             self.read = seen.received;
         } else if self.heads && self.head_since.is_none() && seen.received != self.read {
             self.head_since = Some(now);
-            sooner = Some(now + HEAD_TIMEOUT);
+            begun = true;
         }
         if !seen.blocked {
             self.stalled_since = None;
         } else if self.stalled_since.is_none() {
             self.stalled_since = Some(now);
-            sooner = Some(sooner.map_or(now + STALL_TIMEOUT, |at: Instant| {
-                at.min(now + STALL_TIMEOUT)
-            }));
+            begun = true;
         } else if seen.sent != last.sent {
             self.stalled_since = Some(now);
         }
-        sooner
+        if begun { self.judge(now).ok() } else { None }
     }
 
     /// The client was told that the connection ends: once idle, it need not stay so for long.

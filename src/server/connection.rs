@@ -42,7 +42,7 @@ mod h2 {
     pub(super) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
     pub(super) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
     pub(super) const FRAME_BYTES_MAX: u32 = 16 * 1024;
-    pub(super) const SEND_BUFFER_BYTES: usize = 64 * 1024;
+    pub(super) const SEND_BUFFER_BYTES: usize = 16 * 1024;
     /// After so much silence the client is asked whether it is there.
     pub(super) const PING_AFTER: Duration = Duration::from_secs(20);
     pub(super) const PONG_TIMEOUT: Duration = Duration::from_secs(20);
@@ -95,6 +95,7 @@ pub(super) async fn run(
         wait: Wait::of(super::clocks::IDLE_TIMEOUT),
         worker: worker.clone(),
         told_to_drain: false,
+        multiplexed: alpn_h2,
     };
     let peer = Rc::new(peer);
     if alpn_h2 {
@@ -112,6 +113,8 @@ struct Driver {
     wait: Wait,
     worker: Rc<Worker>,
     told_to_drain: bool,
+    /// Many answers share the connection (h2).
+    multiplexed: bool,
 }
 
 /// Why a connection's turn has ended.
@@ -126,12 +129,16 @@ enum Ended {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.worker.forget(&self.tie);
+        // A tunnel that never began holds its exchange, and that the tie.
+        self.tie.abandon();
     }
 }
 
 impl Driver {
-    /// What is left of the last wake-up leaves first: it makes room.
+    /// The thread learns whom to wake; what is left of the last wake-up leaves
+    /// first: it makes room.
     fn before(&self, cx: &mut Context<'_>) {
+        self.worker.remember(cx.waker(), &self.tie);
         let mut transport = self.io.0.borrow_mut();
         if transport.is_blocked() {
             // An error is met again behind the poll.
@@ -140,8 +147,7 @@ impl Driver {
     }
 
     /// Whether the connection has to be told that no more requests are taken.
-    fn is_to_drain(&mut self, cx: &mut Context<'_>) -> bool {
-        self.worker.remember(cx.waker(), &self.tie);
+    fn is_to_drain(&mut self) -> bool {
         self.worker.is_draining() && !std::mem::replace(&mut self.told_to_drain, true)
     }
 
@@ -156,13 +162,22 @@ impl Driver {
             return Poll::Ready(Ended::Http(result));
         }
         let blocked = transport.is_blocked();
-        let (received, sent) = transport.progress();
+        transport.shrink();
+        if !blocked && self.tie.flow.release() {
+            cx.waker().wake_by_ref();
+        }
+        let (received, mut sent) = transport.progress();
+        // Over h2 a client may keep its socket busy and take nothing of its answers.
+        let withheld = self.multiplexed && self.tie.waits_for_client();
+        if withheld {
+            sent = self.tie.given.get();
+        }
         let seen = Seen {
             busy: self.tie.busy.get() > 0,
             served: self.tie.served.get(),
             received,
             sent,
-            blocked,
+            blocked: blocked || withheld,
         };
         if let Some(sooner) = self.clocks.look(crate::rt::clock::now(), seen) {
             self.wait.reset_to(sooner);
@@ -187,11 +202,13 @@ async fn serve_h1(mut driver: Driver, peer: Rc<Peer>) {
         .serve_connection(driver.io.clone(), service);
     driver.tie.flow.set_alone();
     let ended = poll_fn(|cx| {
-        if driver.is_to_drain(cx) {
-            Pin::new(&mut http).graceful_shutdown();
-        }
         driver.before(cx);
-        let polled = Pin::new(&mut http).poll(cx);
+        let mut polled = Pin::new(&mut http).poll(cx);
+        // What has arrived is read first: hyper closes what it has not begun.
+        if polled.is_pending() && driver.is_to_drain() {
+            Pin::new(&mut http).graceful_shutdown();
+            polled = Pin::new(&mut http).poll(cx);
+        }
         driver.after(cx, polled)
     })
     .await;
@@ -202,7 +219,13 @@ async fn serve_h1(mut driver: Driver, peer: Rc<Peer>) {
             drop(http);
             tracing::debug!(client = %peer.address.ip(), "request head not complete in time");
             driver.worker.noise.head();
-            let _ = poll_fn(|cx| driver.io.0.borrow_mut().poll_write(cx, REQUEST_TIMEOUT)).await;
+            // A client that takes nothing is not told.
+            if driver.io.0.borrow().is_blocked() {
+                return;
+            }
+            let told =
+                |cx: &mut Context<'_>| driver.io.0.borrow_mut().poll_write(cx, REQUEST_TIMEOUT);
+            let _ = within(LINGER_TIMEOUT, told).await;
             return close(driver).await;
         }
         Ended::Http(result) => {
@@ -243,15 +266,16 @@ async fn serve_h2(mut driver: Driver, peer: Rc<Peer>) {
     let mut idle_told = false;
     let ended = poll_fn(|cx| {
         loop {
-            if driver.is_to_drain(cx) {
+            driver.before(cx);
+            let mut polled = Pin::new(&mut http).poll(cx);
+            if polled.is_pending() && driver.is_to_drain() {
                 Pin::new(&mut http).graceful_shutdown();
                 // A client that sleeps answers nothing and must not hold the drain.
                 driver.clocks.hurry();
                 driver.wait.reset(FAREWELL_TIMEOUT);
                 idle_told = true;
+                polled = Pin::new(&mut http).poll(cx);
             }
-            driver.before(cx);
-            let polled = Pin::new(&mut http).poll(cx);
             let after = driver.after(cx, polled);
             if !matches!(after, Poll::Ready(Ended::Struck(Struck::Idle))) || idle_told {
                 return after;

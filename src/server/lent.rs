@@ -64,12 +64,20 @@ impl Lent {
     pub(super) fn shrink(&mut self) {
         if self.is_empty() {
             self.give_back();
-        } else if self.buffer.len() == buffers::LENT_BYTES {
+        } else if self.buffer.len() == buffers::LENT_BYTES
+            || self.buffer.len() > 2 * self.bytes().len()
+        {
             let rest = self.bytes().to_vec();
             self.give_back();
             self.end = rest.len();
             self.buffer = rest;
         }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 

@@ -146,7 +146,9 @@ pub(super) async fn accept(
     };
     let mut told_full = false;
     loop {
-        if census.is_full() {
+        if !census.is_full() {
+            told_full = false;
+        } else {
             if !std::mem::replace(&mut told_full, true) {
                 tracing::error!(
                     connections = census.count(),

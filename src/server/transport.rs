@@ -34,11 +34,13 @@ use crate::tls;
 const RECORD: usize = 16 * 1024;
 /// The most that is gathered before it is sent, and so the most that a stalled
 /// client's socket leaves with us.
-pub(crate) const BURST: usize = 128 * 1024;
+pub(crate) const BURST: usize = crate::rt::flow::BURST_MAX;
 /// What sealing adds to a burst at most: a header, a nonce and a tag a record.
 const SEALING: usize = (BURST / RECORD + 2) * 64;
 /// The least room a read is given: a whole record, so that one can always be finished.
 const RECEIVE_LEAST: usize = RECORD + 1024;
+/// The most that is received at a time: what hyper reads at a time, and one record.
+const RECEIVE_MOST: usize = 64 * 1024 + RECEIVE_LEAST;
 /// How often a closing connection is read from before it is cut.
 const DISCARDS_MAX: usize = 256;
 /// The most handshake bytes a client may send before it is let in.
@@ -153,6 +155,14 @@ impl Transport {
         (self.received_bytes, self.sent_bytes)
     }
 
+    /// Gives back what is not needed while the client is waited for.
+    pub(crate) fn shrink(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.incoming.shrink();
+            session.opened.shrink();
+        }
+    }
+
     /// Sends what was written; called once the connection has been polled.
     ///
     /// `Pending` has arranged for a wake-up when the socket takes more.
@@ -170,6 +180,7 @@ impl Transport {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(bytes)) => {
                     self.sent_bytes += bytes as u64;
+                    self.flow.sent(bytes);
                     self.outgoing.taken(bytes);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -190,9 +201,10 @@ impl Transport {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.flow.is_blocked() || self.outgoing.bytes().len() >= BURST {
+        if self.flow.is_blocked() || self.outgoing.bytes().len() >= self.flow.burst() {
             ready!(self.poll_drain(cx))?;
         }
+        let burst = self.flow.burst();
         let Some(session) = &mut self.session else {
             return self.poll_write_plain(cx, bytes);
         };
@@ -209,13 +221,14 @@ impl Transport {
             session.seal_gathered(&mut self.outgoing)?;
         }
         let whole_records = (bytes.len() - taken) / RECORD * RECORD;
-        let direct = whole_records.min(BURST);
+        let left = burst.saturating_sub(self.outgoing.bytes().len()) / RECORD * RECORD;
+        let direct = whole_records.min(left.max(RECORD));
         if direct > 0 {
             session.seal(&bytes[taken..taken + direct], &mut self.outgoing)?;
             taken += direct;
         }
         // A full burst leaves at once: whether it does says whether more need be read.
-        if self.outgoing.bytes().len() >= BURST
+        if self.outgoing.bytes().len() >= burst
             && let Poll::Ready(Err(error)) = self.poll_drain(cx)
         {
             return Poll::Ready(Err(error));
@@ -225,14 +238,20 @@ impl Transport {
 
     fn poll_write_plain(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.outgoing.is_empty() && bytes.len() >= RECORD {
-            let polled = Pin::new(self.socket.inner_mut()).poll_write(cx, bytes);
-            self.flow.set_blocked(polled.is_pending());
-            let written = ready!(polled)?;
-            self.sent_bytes += written as u64;
-            return Poll::Ready(Ok(written));
+            if let Poll::Ready(written) = Pin::new(self.socket.inner_mut()).poll_write(cx, bytes) {
+                let written = written?;
+                self.sent_bytes += written as u64;
+                self.flow.sent(written);
+                return Poll::Ready(Ok(written));
+            }
+            // What is held says that the client is waited for.
+            self.outgoing.push(&bytes[..RECORD]);
+            self.outgoing.shrink();
+            self.flow.set_blocked(true);
+            return Poll::Ready(Ok(RECORD));
         }
         let held = self.outgoing.bytes().len();
-        let taken = bytes.len().min(BURST - held);
+        let taken = bytes.len().min(self.flow.burst().max(held + 1) - held);
         self.outgoing.push(&bytes[..taken]);
         Poll::Ready(Ok(taken))
     }
@@ -329,7 +348,9 @@ impl Transport {
         let Some(session) = &mut self.session else {
             return Poll::Ready(Ok(()));
         };
-        let mut into = ReadBuf::new(session.incoming.room(RECEIVE_LEAST));
+        let room = session.incoming.room(RECEIVE_LEAST);
+        let most = room.len().min(RECEIVE_MOST);
+        let mut into = ReadBuf::new(&mut room[..most]);
         match Pin::new(self.socket.inner_mut()).poll_read(cx, &mut into) {
             Poll::Ready(Ok(())) => {
                 let bytes = into.filled().len();

@@ -208,7 +208,7 @@ fn poll_head(
 
 fn answer_body(
     mut wire: Wire,
-    upload: Upload,
+    mut upload: Upload,
     wait: Wait,
     broken: bool,
     head: &Head,
@@ -219,6 +219,10 @@ fn answer_body(
         return AnswerBody::Switched(wire);
     }
     wire.keeps(head.keep_alive && !broken, head.keep_for);
+    if head.status.is_success() {
+        // It answers without a word about the body, and may be reading it.
+        upload.go_on();
+    }
     if let Framing::Length(length) = head.framing
         && let Ok(length) = usize::try_from(length)
         && length <= wire.received.len()

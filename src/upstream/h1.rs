@@ -221,6 +221,10 @@ impl Fields {
         if status != StatusCode::SWITCHING_PROTOCOLS {
             self.headers.remove(UPGRADE);
         }
+        // RFC 9110 §8.6: these have no length, whatever they say.
+        if status.is_informational() || status == StatusCode::NO_CONTENT {
+            self.headers.remove(CONTENT_LENGTH);
+        }
         let bodiless = method == Method::HEAD
             || status.is_informational()
             || status == StatusCode::NO_CONTENT
@@ -381,6 +385,19 @@ fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
     u64::from_str_radix(size, 16).map_err(|_| Malformed::Chunk)
 }
 
+/// Fields that frame a message or speak of its connection: none may stand in
+/// trailers (RFC 9110 §6.5.1).
+fn is_of_the_connection(name: &HeaderName) -> bool {
+    *name == CONNECTION
+        || *name == CONTENT_LENGTH
+        || *name == TRANSFER_ENCODING
+        || *name == UPGRADE
+        || matches!(
+            name.as_str(),
+            "keep-alive" | "proxy-connection" | "te" | "trailer"
+        )
+}
+
 fn take_trailers(received: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> {
     let mut lines = [httparse::EMPTY_HEADER; HEADER_LINES_MAX];
     let (bytes, lines) = match httparse::parse_headers(received, &mut lines) {
@@ -394,6 +411,9 @@ fn take_trailers(received: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed
     let mut trailers = HeaderMap::new();
     for line in lines.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| Malformed::Trailer)?;
+        if is_of_the_connection(&name) {
+            continue;
+        }
         let value = HeaderValue::from_bytes(line.value).map_err(|_| Malformed::Trailer)?;
         trailers
             .try_append(name, value)

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::pool;
-use super::upload::Upload;
+use super::upload::{self, Upload};
 use super::wire::Wire;
 use crate::body::BoxError;
 use crate::rt::clock::Wait;
@@ -31,6 +31,8 @@ pub enum Broken {
     Short,
     #[error("the endpoint sent nothing of its answer for {0:?}")]
     Paused(Duration),
+    #[error("the request broke off while it was answered")]
+    Request(#[source] BoxError),
     #[error("the connection broke in the middle of the answer")]
     Lost(#[source] io::Error),
     #[error(transparent)]
@@ -68,6 +70,7 @@ impl Download {
         pause_max: Duration,
     ) -> Self {
         wait.reset(pause_max);
+        flow.begin_answer();
         let left = match framing {
             Framing::Length(0) => Left::Nothing,
             Framing::Length(length) => Left::Length(length),
@@ -156,11 +159,12 @@ impl Download {
         if self.flow.is_blocked() {
             self.read_bytes = READ_BYTES_MIN;
         }
+        let wanted = self.read_bytes.min(self.flow.piece_max());
         let Some(wire) = &mut self.wire else {
             return Poll::Ready(Ok(None));
         };
         let (data, bytes) = match self.left {
-            Left::Chunks(_) => match wire.poll_receive(cx, self.read_bytes) {
+            Left::Chunks(_) => match wire.poll_receive(cx, wanted) {
                 Poll::Ready(Ok(bytes)) => (None, bytes),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Lost(error))),
                 Poll::Pending => {
@@ -176,7 +180,7 @@ impl Download {
                     Left::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
                     Left::Chunks(_) | Left::UntilClose | Left::Nothing => usize::MAX,
                 };
-                match wire.poll_chunk(cx, self.read_bytes.min(most)) {
+                match wire.poll_chunk(cx, wanted.min(most)) {
                     Poll::Ready(Ok(data)) => {
                         let bytes = data.len();
                         (Some(data), bytes)
@@ -193,7 +197,8 @@ impl Download {
             self.end();
             return Poll::Ready(Ok(None));
         }
-        if bytes == self.read_bytes {
+        self.flow.hold(bytes);
+        if bytes == wanted {
             self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
         }
         self.wait.reset(self.pause_max);
@@ -214,19 +219,26 @@ impl Download {
             .map(|()| Err(Broken::Paused(self.pause_max)))
     }
 
-    /// Goes on with the request while its answer comes. That it fails is no
-    /// fault of the answer's: the connection is closed behind it.
-    fn poll_upload(&mut self, cx: &mut Context<'_>) {
-        if let (Some(upload), Some(wire)) = (&mut self.upload, &mut self.wire) {
-            match upload.poll(cx, wire) {
-                Poll::Ready(Ok(())) => self.upload = None,
-                Poll::Ready(Err(_)) => {
-                    wire.keeps(false, None);
-                    self.upload = None;
-                }
-                Poll::Pending => {}
-            }
+    /// Goes on with the request while its answer comes. That the endpoint
+    /// reads no more is no fault of its answer's; that the request ends short is.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
+        let (Some(upload), Some(wire)) = (&mut self.upload, &mut self.wire) else {
+            return Ok(());
+        };
+        match upload.poll(cx, wire) {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(upload::Error::Endpoint(_))) => wire.keeps(false, None),
+            Poll::Ready(Err(upload::Error::Client(error))) => return Err(Broken::Request(error)),
         }
+        self.upload = None;
+        Ok(())
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        self.flow.end_answer();
     }
 }
 
@@ -241,7 +253,9 @@ impl Body for Download {
         if let Some(broken) = self.broken.take() {
             return Poll::Ready(Some(Err(broken.into())));
         }
-        self.poll_upload(cx);
+        if let Err(broken) = self.poll_upload(cx) {
+            return self.break_off(cx, broken);
+        }
         loop {
             match self.received() {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),

@@ -51,7 +51,8 @@ pub fn park(mut wire: Wire) {
 }
 
 /// Closes what has lain too long, and gives memory back; called at each tick.
-pub fn sweep(now: Instant) {
+/// Says whether anything is left to be swept.
+pub fn sweep(now: Instant) -> bool {
     IDLE.with_borrow_mut(|idle| {
         idle.retain(|_, wires| {
             wires.retain_mut(|wire| {
@@ -60,10 +61,6 @@ pub fn sweep(now: Instant) {
             });
             !wires.is_empty()
         });
-    });
-}
-
-/// Closes all of them: the endpoint has just refused, or the thread ends.
-pub fn forget(endpoint: &Endpoint) {
-    IDLE.with_borrow_mut(|idle| idle.remove(&endpoint.id));
+        !idle.is_empty()
+    })
 }
