@@ -173,7 +173,7 @@ mod tests {
             (seen.busy, seen.served, seen.received) = (true, 1, 100)
         });
         run.at(71, |seen| seen.busy = false);
-        assert_eq!(run.judge(75), Ok(145));
+        assert_eq!(run.judge(75), Ok(146));
     }
 
     #[test]

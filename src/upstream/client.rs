@@ -123,7 +123,8 @@ pub async fn send(mut wire: Wire, outbound: Outbound) -> Result<Answer, Failure>
                     upload::Error::Endpoint(error) => broken = Some(error),
                 }
             }
-            // A request that is on its way is no delay of the endpoint's.
+            // The endpoint's time runs from the last it was sent; a client
+            // that pauses has a clock of its own.
             if streams && upload.sent_bytes() != sent_bytes {
                 sent_bytes = upload.sent_bytes();
                 wait.reset(outbound.response_timeout);
@@ -147,6 +148,10 @@ pub async fn send(mut wire: Wire, outbound: Outbound) -> Result<Answer, Failure>
                 }
                 Poll::Ready(other) => return Poll::Ready(other),
                 Poll::Pending if Pin::new(&mut wait).poll(cx).is_ready() => {
+                    if upload.awaits_client() {
+                        wait.reset(outbound.response_timeout);
+                        continue;
+                    }
                     return Poll::Ready(Err(Failed::TimedOut(outbound.response_timeout)));
                 }
                 Poll::Pending => return Poll::Pending,

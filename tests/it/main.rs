@@ -2,4 +2,19 @@
 
 #![allow(clippy::unwrap_used)] // a test may stop at once
 
+mod harness;
+
+mod access_log;
+mod cli;
+mod drain;
 mod faults;
+mod forwarding;
+mod headers;
+mod layers;
+mod limits;
+mod pages;
+mod refusals;
+mod retry;
+mod routing;
+mod tls;
+mod websocket;

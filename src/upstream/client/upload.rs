@@ -75,6 +75,11 @@ impl Upload {
         self.state == State::Ended && self.is_flushed()
     }
 
+    /// All that came from the client is on its way, and more is to come.
+    pub(super) fn awaits_client(&self) -> bool {
+        self.state == State::Streaming && self.is_flushed()
+    }
+
     fn is_flushed(&self) -> bool {
         self.lead_sent == self.lead.len() && self.data.is_empty() && self.tail.is_empty()
     }

@@ -1,0 +1,167 @@
+//! Stopping: what runs is finished, what is idle is closed, nothing new begins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::harness::{Backend, Conn, Heard, Kind, Proxy, get, ok, taken};
+
+const FIELDS: [(&str, &str); 4] = [
+    (":method", "GET"),
+    (":scheme", "https"),
+    (":authority", "a.test"),
+    (":path", "/"),
+];
+
+/// An endpoint that answers when it is let to.
+async fn gated() -> (Backend, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let open = gate.clone();
+    let backend = Backend::script(move |mut conn: Conn| {
+        let gate = open.clone();
+        async move {
+            while conn.request().await.is_some() {
+                gate.acquire().await.unwrap().forget();
+                conn.send(ok(b"finished")).await;
+            }
+        }
+    })
+    .await;
+    (backend, gate)
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_at_once() {
+    let backend = Backend::echo().await;
+    let mut proxy = Proxy::before(backend.at());
+    let (mut fresh, mut used, mut tls) = (
+        proxy.plain().await,
+        proxy.plain().await,
+        proxy.tls("a.test").await,
+    );
+    used.get("a.test", "/").await;
+    tls.get("a.test", "/").await;
+    let mut h2 = proxy.h2("a.test").await;
+    h2.get("a.test", "/").await;
+    let mut frames = proxy.frames("a.test").await;
+    frames.send(Kind::Ping, 0, 0, &[0; 8]).await;
+    assert_eq!(frames.next().await.unwrap().kind, Kind::Ping as u8);
+
+    let mut draining = JoinSet::new();
+    draining.spawn(proxy.drain());
+    assert!(fresh.is_closed().await && used.is_closed().await && tls.is_closed().await);
+    h2.closed().await.unwrap();
+    let farewell = frames.next().await.unwrap();
+    assert_eq!(
+        (farewell.kind, &farewell.payload[4..8]),
+        (Kind::GoAway as u8, &[0; 4][..])
+    );
+    assert_eq!(frames.heard(1).await, Heard::Closed);
+    assert_eq!(draining.join_next().await.unwrap().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn requests_under_way_are_finished_and_their_connections_told() {
+    let (backend, gate) = gated().await;
+    let mut proxy = Proxy::before(backend.at());
+    let (mut plain, mut tls) = (proxy.plain().await, proxy.tls("a.test").await);
+    plain.send(get("a.test", "/")).await;
+    tls.send(get("a.test", "/")).await;
+    let mut h2 = proxy.h2("a.test").await;
+    let request = Request::get("https://a.test/").body(()).unwrap();
+    let coming = h2.requests.send_request(request, true).unwrap().0;
+    backend.wait_for(|seen| seen.requests.len() == 3).await;
+
+    let mut draining = JoinSet::new();
+    draining.spawn(proxy.drain());
+    proxy.refuses_connections().await;
+    gate.add_permits(3);
+    for client in [&mut plain, &mut tls] {
+        let answer = client.answer().await;
+        assert_eq!((answer.text().as_str(), answer.whole), ("finished", true));
+        assert_eq!(answer.field("connection").as_deref(), Some("close"));
+        assert!(client.is_closed().await);
+    }
+    let answer = taken(coming).await.unwrap();
+    assert_eq!((answer.text().as_str(), answer.whole), ("finished", true));
+    h2.closed().await.unwrap();
+    assert_eq!(draining.join_next().await.unwrap().unwrap(), 0);
+}
+
+/// A stream above the last that GOAWAY names was not served: it is safe to send again.
+#[tokio::test]
+async fn a_connection_of_h2_takes_no_new_stream() {
+    let (backend, gate) = gated().await;
+    let mut proxy = Proxy::before(backend.at());
+    let mut frames = proxy.frames("a.test").await;
+    frames.ask(1, &FIELDS, None).await;
+    backend.wait_for(|seen| seen.requests.len() == 1).await;
+    let mut draining = JoinSet::new();
+    draining.spawn(proxy.drain());
+    // RFC 9113 §6.8: first that the end is near, then what is served yet.
+    for last in [[127, 255, 255, 255], [0, 0, 0, 1]] {
+        let farewell = frames.next().await.unwrap();
+        assert_eq!(farewell.kind, Kind::GoAway as u8);
+        assert_eq!(farewell.payload[..8], [last, [0; 4]].concat());
+    }
+    frames.ask(3, &FIELDS, None).await;
+    gate.add_permits(2);
+    assert_eq!(frames.heard(1).await, Heard::Status(200));
+    assert_eq!(frames.heard(3).await, Heard::Closed);
+    assert_eq!(draining.join_next().await.unwrap().unwrap(), 0);
+    assert_eq!(backend.requests().len(), 1);
+}
+
+/// A browser on a laptop that sleeps answers no PING, and held every stop for
+/// the whole of the drain.
+#[tokio::test]
+async fn an_idle_client_of_h2_that_says_nothing_does_not_hold_the_drain() {
+    let backend = Backend::echo().await;
+    let mut proxy = Proxy::before(backend.at());
+    let mut frames = proxy.frames("a.test").await;
+    frames.ask(1, &FIELDS, None).await;
+    assert_eq!(frames.heard(1).await, Heard::Status(200));
+    assert_eq!(proxy.drain().await, 0);
+}
+
+#[tokio::test]
+async fn what_does_not_end_in_time_is_cut_and_counted() {
+    let backend = Backend::script(|mut conn: Conn| async move {
+        conn.request().await;
+        conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n")
+            .await;
+        conn.closed().await;
+    })
+    .await;
+    let mut proxy = Proxy::before(backend.at());
+    let mut client = proxy.plain().await;
+    client.send(get("a.test", "/")).await;
+    let mut answer = client.head().await.unwrap();
+    assert_eq!(proxy.drain_within(Duration::from_millis(50)).await, 1);
+    client.body(&mut answer).await;
+    assert_eq!((answer.whole, answer.text().as_str()), (false, "hello"));
+    backend.wait_for(|seen| seen.over == 1).await;
+}
+
+#[tokio::test]
+async fn a_tunnel_is_cut_at_the_end_of_the_drain() {
+    let backend = Backend::script(|mut conn: Conn| async move {
+        conn.request().await;
+        conn.send("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nhello").await;
+        conn.closed().await;
+    })
+    .await;
+    let mut proxy = Proxy::before(backend.at());
+    let mut client = proxy.plain().await;
+    client
+        .send("GET / HTTP/1.1\r\nhost: a.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        .await;
+    client.wire().up_to(b"hello").await.unwrap();
+    assert_eq!(proxy.drain_within(Duration::from_millis(50)).await, 1);
+    assert!(client.is_closed().await);
+    backend.wait_for(|seen| seen.over == 1).await;
+    assert_eq!(proxy.logged(1).await[0]["status"], 101);
+}

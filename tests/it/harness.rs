@@ -1,0 +1,49 @@
+//! Real sockets around the real server: endpoints that do as they are told,
+//! the proxy in this process, and clients that may break every rule.
+//!
+//! Nothing sleeps to be in time: whatever is waited for is waited for, at most
+//! [`PATIENCE`].
+
+mod backend;
+mod certificates;
+mod client;
+mod front;
+mod h2;
+mod proxy;
+mod wire;
+
+use std::future::Future;
+use std::time::Duration;
+
+pub(crate) use backend::{Backend, Conn, Refusing, answer, ok};
+pub(crate) use certificates::Certificates;
+pub(crate) use client::{Client, get};
+pub(crate) use front::Front;
+pub(crate) use h2::{Heard, Kind, frame, headers, taken};
+pub(crate) use proxy::Proxy;
+pub(crate) use wire::{Answer, Message};
+
+/// How long anything may take before a test has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for what must come.
+#[track_caller]
+pub(crate) fn within<F: Future>(what: F) -> impl Future<Output = F::Output> {
+    let place = std::panic::Location::caller();
+    async move {
+        match tokio::time::timeout(PATIENCE, what).await {
+            Ok(done) => done,
+            Err(_) => panic!("nothing happened for {PATIENCE:?} at {place}"),
+        }
+    }
+}
+
+/// Waits until something holds that tells nobody when it begins to.
+#[track_caller]
+pub(crate) fn until(holds: impl Fn() -> bool) -> impl Future<Output = ()> {
+    within(async move {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+}

@@ -1,0 +1,197 @@
+//! The whole proxy in this process, on ports of its own.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hostmux::config::{self, Config, ListenAddress};
+use hostmux::observe::access_log::{AccessLog, Format};
+use hostmux::server::listener::Listener;
+use hostmux::server::{Server, Speaks, raise_descriptor_limit};
+use hostmux::snapshot::Snapshot;
+use hostmux::tls::{self, Inventory, LocalCa, Otherwise, Tls};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::certificates::Certificates;
+use super::client::Client;
+use super::front::Front;
+use super::within;
+
+/// A running proxy. Dropped, it stops at once.
+pub(crate) struct Proxy {
+    running: Arc<hostmux::proxy::Proxy>,
+    server: Option<Server>,
+    front: Front,
+    pub(crate) http: SocketAddr,
+    log: watch::Receiver<Vec<u8>>,
+    _state: tempfile::TempDir,
+}
+
+impl Proxy {
+    /// Serves a `sites.yaml`, whose `listen` is replaced by free ports.
+    pub(crate) fn start(yaml: &str) -> Self {
+        raise_descriptor_limit();
+        let checked = config::check(yaml, &|_| None);
+        let mut config = checked
+            .config
+            .unwrap_or_else(|| panic!("{:?}\n{yaml}", checked.found));
+        let free = ListenAddress::Address(([127, 0, 0, 1], 0).into());
+        let listeners = vec![
+            Listener::bind(free, Speaks::Https).unwrap(),
+            Listener::bind(free, Speaks::Http).unwrap(),
+        ];
+        let https = listeners[0].address().unwrap();
+        let http = listeners[1].address().unwrap();
+        config.listen.https = vec![ListenAddress::Address(https)];
+        config.listen.http = vec![ListenAddress::Address(http)];
+
+        let state = tempfile::tempdir().unwrap();
+        let (inventory, found) =
+            Inventory::load(&tls_settings(&config), state.path(), SystemTime::now());
+        assert!(found.is_empty(), "{found:?}");
+        let ca = Arc::new(LocalCa::open(state.path(), SystemTime::now()).unwrap());
+        let pem = std::fs::read(state.path().join("local-ca/ca.pem")).unwrap();
+        let authority = (config.certificates.otherwise == Otherwise::LocalCa).then_some(ca);
+        let tls = Tls::new(inventory, authority, None).unwrap();
+
+        let (written, log) = watch::channel(Vec::new());
+        let access_log = AccessLog::start(Format::Json, Lines(written)).unwrap().0;
+        let snapshot = Snapshot::build(&config, tls, None);
+        let running = Arc::new(hostmux::proxy::Proxy::new(snapshot, Some(access_log)));
+        Self {
+            server: Some(Server::start(running.clone(), listeners).unwrap()),
+            running,
+            front: Front::new(https, &pem),
+            http,
+            log,
+            _state: state,
+        }
+    }
+
+    /// Lets clients trust the issuer of these certificates, too.
+    pub(crate) fn trust(&mut self, certificates: &Certificates) {
+        self.front.trust(certificates.issuer.clone());
+    }
+
+    /// One site, `a.test`, with these keys (`\n` between them), served over plain HTTP too.
+    pub(crate) fn with(keys: &str) -> Self {
+        let keys = keys.replace('\n', "\n    ");
+        Self::start(&format!(
+            "sites:\n  a.test:\n    plain_http: serve\n    {keys}\n"
+        ))
+    }
+
+    /// One site, `a.test`, before this endpoint.
+    pub(crate) fn before(endpoint: &str) -> Self {
+        Self::with(&format!("upstream: \"{endpoint}\""))
+    }
+
+    /// Requests of a site that wait for its endpoints to come up.
+    pub(crate) fn held(&self, name: &str) -> usize {
+        let snapshot = self.running.live().current();
+        let site = snapshot.sites.get(name).unwrap();
+        site.upstream()
+            .unwrap()
+            .held
+            .load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Accepts nothing more and finishes what runs; the connections that were left.
+    pub(crate) fn drain(&mut self) -> impl Future<Output = usize> + Send + use<> {
+        self.drain_within(Duration::from_secs(20))
+    }
+
+    pub(crate) fn drain_within(
+        &mut self,
+        timeout: Duration,
+    ) -> impl Future<Output = usize> + Send + use<> {
+        let server = self.server.take().expect("a proxy is drained once");
+        within(server.drain(timeout))
+    }
+
+    /// Waits until nobody listens any more.
+    pub(crate) async fn refuses_connections(&self) {
+        within(async {
+            for address in [self.https, self.http] {
+                while TcpStream::connect(address).await.is_ok() {
+                    tokio::task::yield_now().await;
+                }
+            }
+        })
+        .await;
+    }
+
+    /// A plain connection.
+    pub(crate) async fn plain(&self) -> Client {
+        Client::connect(self.http).await
+    }
+
+    /// Waits for so many access lines; gives all there are then.
+    pub(crate) async fn logged(&self, lines: usize) -> Vec<serde_json::Value> {
+        let mut log = self.log.clone();
+        let written =
+            within(log.wait_for(|written| written.split(|b| *b == b'\n').count() > lines));
+        let written = written.await.unwrap().clone();
+        let text = String::from_utf8(written).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+impl std::ops::Deref for Proxy {
+    type Target = Front;
+
+    fn deref(&self) -> &Front {
+        &self.front
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let Some(server) = self.server.take() else {
+            return;
+        };
+        // Stops the threads without keeping the test.
+        let stop = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.unwrap().block_on(server.drain(Duration::ZERO));
+        };
+        std::thread::spawn(stop);
+    }
+}
+
+struct Lines(watch::Sender<Vec<u8>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send_modify(|written| written.extend(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn tls_settings(config: &Config) -> tls::Settings {
+    tls::Settings {
+        directory: config.certificates.directory.clone(),
+        directory_is_required: config.certificates.directory_is_required,
+        otherwise: config.certificates.otherwise,
+        sites: config
+            .sites
+            .iter()
+            .chain(&config.fallback)
+            .map(|site| tls::SiteSettings {
+                at: site.path(),
+                hosts: site.hosts.clone(),
+                certificate: site.certificate.clone(),
+            })
+            .collect(),
+    }
+}
