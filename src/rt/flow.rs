@@ -13,6 +13,8 @@ pub const BURST_MAX: usize = 128 * 1024;
 /// What a socket must take without a stop for more to be held for it: more
 /// than the kernel takes for a client that reads nothing.
 const GROW_AFTER: usize = 1024 * 1024;
+/// What all answers of one connection share, where they are many.
+const SHARED_MAX: usize = 512 * 1024;
 /// The least that is read at a time for one of many answers of a connection.
 const PIECE_MIN: usize = 8 * 1024;
 
@@ -111,12 +113,21 @@ impl Flow {
         full
     }
 
+    /// How much is read at first, when an answer is waited for.
+    pub fn first_max(&self) -> usize {
+        if self.0.alone.get() {
+            BURST_MIN
+        } else {
+            PIECE_MIN
+        }
+    }
+
     /// How much may be read at a time for one answer: together they hold a burst.
     pub fn piece_max(&self) -> usize {
         if self.0.alone.get() {
             return self.0.burst.get();
         }
-        (BURST_MAX / self.0.answers.get().max(1))
+        (SHARED_MAX / self.0.answers.get().max(1))
             .min(self.0.burst.get())
             .max(PIECE_MIN)
     }

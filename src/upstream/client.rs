@@ -28,8 +28,6 @@ use crate::body::Body;
 use crate::rt::clock::Wait;
 use crate::rt::flow::Flow;
 
-/// How much is read at first; an answer's head and a small body come whole.
-const READ_BYTES: usize = 16 * 1024;
 /// How long an endpoint may leave `Expect: 100-continue` unanswered before the
 /// body is sent all the same (RFC 9110 §10.1.1).
 const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -136,7 +134,13 @@ pub async fn send(mut wire: Wire, outbound: Outbound) -> Result<Answer, Failure>
                 upload.go_on();
                 continue;
             }
-            match poll_head(cx, &mut wire, &method, may_switch) {
+            match poll_head(
+                cx,
+                &mut wire,
+                &method,
+                may_switch,
+                outbound.flow.first_max(),
+            ) {
                 Poll::Ready(Ok(head)) if head.status == StatusCode::CONTINUE => {
                     may_continue = None;
                     upload.go_on();
@@ -189,6 +193,7 @@ fn poll_head(
     wire: &mut Wire,
     method: &Method,
     may_switch: bool,
+    read_bytes: usize,
 ) -> Poll<Result<Head, Failed>> {
     loop {
         if !wire.received.is_empty()
@@ -199,7 +204,7 @@ fn poll_head(
             }
             return Poll::Ready(Ok(head));
         }
-        match wire.poll_receive(cx, READ_BYTES) {
+        match wire.poll_receive(cx, read_bytes) {
             Poll::Ready(Ok(0)) if wire.received.is_empty() => {
                 return Poll::Ready(Err(Failed::Closed));
             }
