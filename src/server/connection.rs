@@ -87,7 +87,9 @@ pub(super) async fn run(
             transport
         }
     };
-    let received = transport.progress().0;
+    // What came behind the handshake already is the beginning of a head.
+    let begun = u64::from(transport.holds_received());
+    let received = transport.progress().0 - begun;
     let driver = Driver {
         io: Io::new(transport),
         tie: peer.tie.clone(),

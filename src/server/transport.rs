@@ -155,6 +155,13 @@ impl Transport {
         (self.received_bytes, self.sent_bytes)
     }
 
+    /// Whether something was received that nobody has read yet.
+    pub(crate) fn holds_received(&self) -> bool {
+        self.session
+            .as_ref()
+            .is_some_and(|session| !session.incoming.is_empty() || !session.opened.is_empty())
+    }
+
     /// Gives back what is not needed while the client is waited for.
     pub(crate) fn shrink(&mut self) {
         if let Some(session) = &mut self.session {
