@@ -106,6 +106,11 @@ pub struct Agent {
 }
 
 impl Exchange {
+    /// How much of the request's body was read.
+    pub fn received_bytes(&self) -> u64 {
+        self.bytes_in.as_ref().map_or(0, |bytes| bytes.get())
+    }
+
     /// The name asked for, in its canonical spelling; `None` where there is none that is one.
     pub fn host_name(&self) -> Option<String> {
         let text = match self.uri.authority() {

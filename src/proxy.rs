@@ -163,6 +163,15 @@ impl Proxy {
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        if parts.version < Version::HTTP_2
+            && !matches!(response.body(), Body::Stream(_))
+            && exchange.received_bytes() < content_length(&parts.headers).unwrap_or(0)
+        {
+            // RFC 9112 §9.6: hyper closes behind a body that nobody read, and does not say so.
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Ok(id) = HeaderValue::from_str(exchange.id.as_str()) {
             response.headers_mut().insert(REQUEST_ID, id);
         }

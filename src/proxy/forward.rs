@@ -58,6 +58,7 @@ pub(super) async fn forward(
     // After a kept connection turned out dead, only a new one tells the truth.
     let mut fresh = false;
     let mut refused = None;
+    let mut seen_going = false;
     loop {
         let Some(endpoint) = upstream.pick(&tried) else {
             let (endpoint, error) = refused
@@ -107,12 +108,22 @@ pub(super) async fn forward(
         tracing::debug!(endpoint = %endpoint.name, cause = %failure.cause, reused = failure.reused, "attempt failed, trying again");
         if failure.reused {
             fresh = true;
-        } else {
-            tried.push(endpoint.id);
-            if tried.len() == upstream.endpoints().len() {
-                return Err(failed(failure, endpoint));
-            }
+            continue;
         }
+        tried.push(endpoint.id);
+        if tried.len() < upstream.endpoints().len() {
+            continue;
+        }
+        // A server of this machine that is just going away still listens: the
+        // kernel accepts for it, and resets when it is gone. Then it refuses.
+        let going = matches!(failure.cause, Failed::Closed | Failed::Lost(_))
+            && endpoint.address.is_near()
+            && !upstream.settings().wait_for_endpoint.is_zero();
+        if !going || std::mem::replace(&mut seen_going, true) {
+            return Err(failed(failure, endpoint));
+        }
+        tokio::time::sleep(PAUSE_FIRST).await;
+        tried.clear();
     }
 }
 

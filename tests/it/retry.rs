@@ -643,3 +643,38 @@ async fn a_client_that_goes_in_the_middle_of_its_body_leaves_no_whole_request() 
     assert!(backend.requests().is_empty());
     proxy.logged(2).await;
 }
+
+/// A server that went away still had its connections accepted by the kernel,
+/// which reset them when it was gone: the request was given up at once.
+#[tokio::test]
+async fn an_endpoint_that_is_just_going_away_is_waited_for() {
+    let first = Arc::new(AtomicUsize::new(1));
+    let backend = Backend::script(move |mut conn: Conn| {
+        let goes = first.swap(0, Ordering::Relaxed) == 1;
+        async move {
+            if conn.request().await.is_some() && !goes {
+                conn.send(ok(b"back")).await;
+            }
+        }
+    })
+    .await;
+    let proxy = Proxy::before(backend.at());
+    let answer = proxy.plain().await.get("a.test", "/").await;
+    assert_eq!((answer.status, answer.text()), (200, "back".to_owned()));
+    assert_eq!(backend.requests().len(), 2);
+}
+
+/// The next request on a connection failed: hyper closed behind a body that
+/// nobody had read, and the answer did not say so.
+#[tokio::test]
+async fn an_answer_before_a_body_was_read_says_that_the_connection_ends() {
+    let proxy =
+        Proxy::with("upstream: { endpoints: \"unix:/nowhere.sock\", wait_for_endpoint: 0s }");
+    let mut client = proxy.plain().await;
+    let got = client.ask(post("hello")).await;
+    assert_eq!(
+        (got.status, got.field("connection").as_deref()),
+        (502, Some("close"))
+    );
+    assert!(client.is_closed().await);
+}

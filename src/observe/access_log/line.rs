@@ -44,7 +44,7 @@ fn text(exchange: &Exchange) -> String {
     let _ = write!(
         line,
         " in={} out={}",
-        bytes_in(exchange),
+        exchange.received_bytes(),
         exchange.bytes_out
     );
     if let Some(reason) = reason(exchange) {
@@ -71,7 +71,7 @@ fn json(exchange: &Exchange) -> String {
         "protocol": protocol(exchange.version),
         "tls": exchange.secure,
         "status": status(exchange),
-        "bytes_in": bytes_in(exchange),
+        "bytes_in": exchange.received_bytes(),
         "bytes_out": exchange.bytes_out,
         "duration_ms": (millis(exchange) * 1000.0).round() / 1000.0,
         "reason": reason(exchange),
@@ -120,10 +120,6 @@ fn local(exchange: &Exchange) -> jiff::Zoned {
 
 fn millis(exchange: &Exchange) -> f64 {
     exchange.started.elapsed().as_secs_f64() * 1000.0
-}
-
-fn bytes_in(exchange: &Exchange) -> u64 {
-    exchange.bytes_in.as_ref().map_or(0, |bytes| bytes.get())
 }
 
 fn status(exchange: &Exchange) -> u16 {
