@@ -13,6 +13,7 @@ mod headers;
 mod layers;
 mod limits;
 mod pages;
+mod readme;
 mod refusals;
 mod retry;
 mod routing;
