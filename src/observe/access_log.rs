@@ -52,7 +52,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Waits until all that was told so far is written, for [`FINISH_TIMEOUT`]
+    /// Waits until all that was told so far is written, for a second
     /// at most: nobody may be reading any more.
     pub fn finish(self) {
         let until = Instant::now() + FINISH_TIMEOUT;

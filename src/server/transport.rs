@@ -11,6 +11,8 @@
 //! ([`Lent`]) and go back as soon as they are empty. A connection whose client
 //! stalls holds at most one burst ([`BURST`]).
 
+mod session;
+
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
@@ -21,22 +23,17 @@ use std::task::{Context, Poll, ready};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use self::session::{RECORD, Session};
 use super::lent::Lent;
 use crate::rt::flow::Flow;
 use crate::tls;
 
-/// The most plaintext of one TLS record (RFC 8446 §5.1).
-const RECORD: usize = 16 * 1024;
 /// The most that is gathered before it is sent, and so the most that a stalled
 /// client's socket leaves with us.
 pub(crate) const BURST: usize = crate::rt::flow::BURST_MAX;
-/// What sealing adds to a burst at most: a header, a nonce and a tag a record.
-const SEALING: usize = (BURST / RECORD + 2) * 64;
 /// The least room a read is given: a whole record, so that one can always be finished.
 const RECEIVE_LEAST: usize = RECORD + 1024;
 /// The most that is received at a time: what hyper reads at a time, and one record.
@@ -45,21 +42,6 @@ const RECEIVE_MOST: usize = 64 * 1024 + RECEIVE_LEAST;
 const DISCARDS_MAX: usize = 256;
 /// The most handshake bytes a client may send before it is let in.
 const HANDSHAKE_BYTES_MAX: u64 = 64 * 1024;
-
-/// The TLS side of a socket.
-struct Session {
-    tls: UnbufferedServerConnection,
-    /// As received; a record that is not whole yet stays here.
-    incoming: Lent,
-    /// Received and opened, but more than the reader had room for.
-    opened: Lent,
-    /// Written, not yet sealed: less than one record.
-    gathered: Lent,
-    chosen: Option<tls::Chosen>,
-    /// The client said that it sends no more (close_notify, or EOF).
-    ended: bool,
-    said_goodbye: bool,
-}
 
 /// A client's socket.
 pub(crate) struct Transport {
@@ -92,15 +74,7 @@ impl Transport {
         flow: Flow,
         config: Arc<ServerConfig>,
     ) -> Result<Self, rustls::Error> {
-        let session = Session {
-            tls: UnbufferedServerConnection::new(config)?,
-            incoming: Lent::default(),
-            opened: Lent::default(),
-            gathered: Lent::default(),
-            chosen: None,
-            ended: false,
-            said_goodbye: false,
-        };
+        let session = Session::new(config)?;
         Ok(Self {
             session: Some(Box::new(session)),
             ..Self::plain(socket, flow)
@@ -373,138 +347,6 @@ impl Transport {
             }
         }
     }
-}
-
-impl Session {
-    /// Opens all whole records that were received: into the reader's room
-    /// first, then into `opened`. What rustls has to say itself is put with
-    /// what is to be sent.
-    fn advance(
-        &mut self,
-        outgoing: &mut Lent,
-        mut reader: Option<&mut ReadBufCursor<'_>>,
-    ) -> io::Result<()> {
-        let mut failed = None;
-        loop {
-            let UnbufferedStatus { mut discard, state } =
-                self.tls.process_tls_records(self.incoming.bytes_mut());
-            let mut more = true;
-            match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record.map_err(broken)?;
-                        discard += record.discard;
-                        let mut rest = record.payload;
-                        if let Some(reader) = reader.as_mut()
-                            && self.opened.is_empty()
-                        {
-                            let (first, left) = rest.split_at(rest.len().min(reader.remaining()));
-                            reader.put_slice(first);
-                            rest = left;
-                        }
-                        if !rest.is_empty() {
-                            self.opened.push(rest);
-                        }
-                    }
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, outgoing)?,
-                // Sent by us before anything is waited for.
-                Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
-                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
-                    self.ended = true;
-                    more = false;
-                }
-                Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => {
-                    more = false
-                }
-                Ok(_) => failed = Some(rustls::Error::HandshakeNotComplete),
-                // rustls has queued an alert, which the next turns encode.
-                Err(error) => {
-                    more = failed.is_none();
-                    failed.get_or_insert(error);
-                }
-            }
-            self.incoming.taken(discard);
-            // The last word counts: a client that is asked to retry says hello twice.
-            if self.tls.is_handshaking()
-                && let Some(chosen) = tls::take_chosen()
-            {
-                self.chosen = Some(chosen);
-            }
-            if !more {
-                return failed.map_or(Ok(()), |error| Err(broken(error)));
-            }
-        }
-    }
-
-    fn seal_gathered(&mut self, outgoing: &mut Lent) -> io::Result<()> {
-        if self.gathered.is_empty() {
-            return Ok(());
-        }
-        let gathered = std::mem::take(&mut self.gathered);
-        let sealed = self.seal(gathered.bytes(), outgoing);
-        self.gathered = gathered;
-        self.gathered.give_back();
-        sealed
-    }
-
-    /// Seals plaintext into records behind what is to be sent.
-    fn seal(&mut self, plaintext: &[u8], outgoing: &mut Lent) -> io::Result<()> {
-        // Whatever was received before must have been opened: rustls says what it has to in order.
-        self.advance(outgoing, None)?;
-        let status = self.tls.process_tls_records(self.incoming.bytes_mut());
-        let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state else {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        };
-        let mut room = plaintext.len() + SEALING;
-        loop {
-            match traffic.encrypt(plaintext, outgoing.room(room)) {
-                Ok(bytes) => {
-                    outgoing.filled(bytes);
-                    return Ok(());
-                }
-                Err(EncryptError::InsufficientSize(wanted)) => room = wanted.required_size,
-                Err(error @ EncryptError::EncryptExhausted) => return Err(io::Error::other(error)),
-            }
-        }
-    }
-
-    /// Tells the client that nothing more comes (RFC 8446 §6.1), once.
-    fn say_goodbye(&mut self, outgoing: &mut Lent) {
-        if std::mem::replace(&mut self.said_goodbye, true) || self.advance(outgoing, None).is_err()
-        {
-            return;
-        }
-        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = self
-            .tls
-            .process_tls_records(self.incoming.bytes_mut())
-            .state
-            && let Ok(bytes) = traffic.queue_close_notify(outgoing.room(SEALING))
-        {
-            outgoing.filled(bytes);
-        }
-    }
-}
-
-fn encode(
-    data: &mut rustls::unbuffered::EncodeTlsData<'_, rustls::server::ServerConnectionData>,
-    outgoing: &mut Lent,
-) -> io::Result<()> {
-    let mut room = SEALING;
-    loop {
-        match data.encode(outgoing.room(room)) {
-            Ok(bytes) => {
-                outgoing.filled(bytes);
-                return Ok(());
-            }
-            Err(EncodeError::InsufficientSize(wanted)) => room = wanted.required_size,
-            Err(error @ EncodeError::AlreadyEncoded) => return Err(io::Error::other(error)),
-        }
-    }
-}
-
-fn broken(error: rustls::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// The socket as hyper drives it; shared with the connection that drives hyper.

@@ -17,7 +17,8 @@ use super::wire::Wire;
 use crate::body::BoxError;
 use crate::rt::clock::Wait;
 use crate::rt::flow::Flow;
-use crate::upstream::h1::{Chunks, Framing, Malformed, Piece};
+use crate::upstream::h1::chunks::{Chunks, Piece};
+use crate::upstream::h1::{Framing, Malformed};
 
 /// How much is read at a time at first, and again whenever the client stalls.
 const READ_BYTES_MIN: usize = 16 * 1024;
