@@ -34,9 +34,21 @@ impl Lent {
             self.start = 0;
         }
         if self.buffer.len() - self.end < least {
-            self.buffer.resize(self.end + least, 0);
+            self.widen(least);
         }
         &mut self.buffer[self.end..]
+    }
+
+    /// What a shrunk buffer holds goes back into a lent one, so that as much can
+    /// follow as ever; beyond that the buffer grows.
+    fn widen(&mut self, least: usize) {
+        if self.end + least > buffers::LENT_BYTES || self.buffer.len() == buffers::LENT_BYTES {
+            self.buffer.resize(self.end + least, 0);
+            return;
+        }
+        let mut wide = buffers::take();
+        wide[self.start..self.end].copy_from_slice(&self.buffer[self.start..self.end]);
+        self.buffer = wide;
     }
 
     pub(super) fn filled(&mut self, bytes: usize) {
@@ -95,6 +107,10 @@ mod tests {
         assert_eq!(lent.bytes(), b"world");
         lent.shrink();
         assert_eq!((lent.bytes(), lent.buffer.len()), (&b"world"[..], 5));
+        assert!(
+            lent.room(1).len() > LENT_BYTES / 2,
+            "as much may follow as ever"
+        );
         lent.push(b"!");
         assert_eq!(lent.bytes(), b"world!");
         lent.taken(6);
