@@ -32,7 +32,7 @@ struct Arguments {
 
 const AFTER_HELP: &str = "\
 The configuration is FILE, else $HOSTMUX_CONFIG, else ./sites.yaml, else /etc/hostmux/sites.yaml.
-`hostmux` alone is `hostmux run`. Logs of life go to standard error, one line for each request to
+`hostmux` alone is `hostmux run`. The log of events goes to standard error, one line for each request to
 standard output; HOSTMUX_LOG=debug tells more.";
 
 #[derive(Debug, Subcommand)]
@@ -66,6 +66,8 @@ struct CheckArguments {
     /// The configuration file; `-` reads standard input
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunArguments,
     /// Print an array of objects for programs
     #[arg(long)]
     json: bool,
@@ -93,7 +95,10 @@ pub fn main() -> ExitCode {
         None => run::run(arguments.run.config),
         Some(Command::Run(run)) => run::run(run.config.or(arguments.run.config)),
         Some(Command::Demo(demo)) => demo::run(demo.port),
-        Some(Command::Check(check)) => check::run(check.file.or(arguments.run.config), check.json),
+        Some(Command::Check(check)) => check::run(
+            check.file.or(check.run.config).or(arguments.run.config),
+            check.json,
+        ),
         Some(Command::Lookup(lookup)) => lookup::run(
             &lookup.url,
             lookup.run.config.or(arguments.run.config),
@@ -118,7 +123,7 @@ fn complain(error: &anyhow::Error) {
     eprintln!("{text}");
 }
 
-/// Starts the log of life, once what it looks like is known.
+/// Starts the log of events, once what it looks like is known.
 fn start_log(format: Format) {
     let filter = EnvFilter::try_from_env("HOSTMUX_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()

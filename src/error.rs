@@ -61,7 +61,7 @@ pub enum ProxyError {
     Loop(String),
 
     // what an endpoint did
-    #[error("{endpoint} refused the connection, again and again for {waited:?}")]
+    #[error("{endpoint} refused the connection, again and again for {:.1} s", waited.as_secs_f64())]
     Refused {
         endpoint: String,
         waited: Duration,
@@ -219,7 +219,7 @@ impl ProxyError {
                 "http_request_denied",
                 Client,
                 "This connection was made for another name.",
-                "Open a connection of its own for this name (RFC 9110 §15.5.20).",
+                "Use one name in the URL and in Host (curl: --resolve, not -H Host); RFC 9110 §15.5.20.",
             ),
             Self::PlainRefused(_) => (
                 StatusCode::FORBIDDEN,
@@ -247,7 +247,7 @@ impl ProxyError {
                 "connection_refused",
                 Upstream,
                 "The server behind this site is not running.",
-                "Start it, or correct the site's port in sites.yaml.",
+                "Start it, or correct the site's endpoint in sites.yaml.",
             ),
             Self::ConnectTimedOut { .. } => (
                 StatusCode::GATEWAY_TIMEOUT,

@@ -27,9 +27,7 @@ pub(super) fn run(url: &str, named: Option<PathBuf>, as_json: bool) -> anyhow::R
         println!("{found:#}");
     } else {
         for (key, value) in found.as_object().into_iter().flatten() {
-            let value = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
+            let value = value.as_str().unwrap_or("none");
             println!("{key:12} {value}");
         }
     }
@@ -77,7 +75,10 @@ fn lookup(url: &str, config: &Config, inventory: &Inventory) -> anyhow::Result<V
     found["leads_to"] = match (&site.target, site.plain_http) {
         (_, PlainHttp::Redirect) if !secure => "308 to https".to_owned(),
         (_, PlainHttp::Refuse) if !secure => "403: plain_http is `refuse`".to_owned(),
-        (Target::Redirect(redirect), _) => format!("308 to {}", redirect.template),
+        (Target::Redirect(redirect), _) => {
+            let path = uri.path_and_query().map_or("/", |path| path.as_str());
+            format!("308 to {}", redirect.template.replace("{path}", path))
+        }
         (Target::Upstream(upstream), _) => {
             let endpoints: Vec<String> =
                 upstream.endpoints.iter().map(ToString::to_string).collect();

@@ -37,6 +37,12 @@ pub(super) fn run(named: Option<PathBuf>) -> anyhow::Result<ExitCode> {
         open_files_max = limit,
         "hostmux {} starts", env!("CARGO_PKG_VERSION"),
     );
+    if let Some(authority) = snapshot.tls.authority() {
+        tracing::info!(
+            ca = %authority.certificate_path().display(),
+            "names that no certificate covers get one of hostmux's own CA",
+        );
+    }
     serve(&config, snapshot, listeners, format, |server| {
         for (speaks, address) in server.addresses() {
             tracing::info!(%address, tls = *speaks == Speaks::Https, "listening");

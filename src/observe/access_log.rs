@@ -105,7 +105,10 @@ impl AccessLog {
 fn write_all(queued: &Receiver<Told>, mut out: impl Write, dropped: &AtomicU64) {
     let mut batch = Vec::new();
     let mut ended = false;
-    while let (false, Ok(first)) = (ended, queued.recv()) {
+    while !ended {
+        let Ok(first) = queued.recv() else {
+            return;
+        };
         batch.clear();
         for told in std::iter::once(first).chain(queued.try_iter().take(QUEUED_MAX)) {
             match told {

@@ -64,7 +64,7 @@ impl Program {
         }
     }
 
-    /// Waits for a line of the log of life that holds these words; gives it.
+    /// Waits for a line of the log of events that holds these words; gives it.
     fn says(&mut self, words: &str) -> String {
         loop {
             let line = self.err.recv_timeout(PATIENCE);

@@ -646,7 +646,6 @@ async fn frames_of_one_length() {
     let door = Door::new().await;
     for lengths in [
         &["5", "6"][..],
-        &[""],
         &["5, 5"],
         &["+5"],
         &["-5"],
@@ -665,6 +664,7 @@ async fn frames_of_one_length() {
     };
     door.check_frames(&post("5"), None, Heard::Reset(PROTOCOL_ERROR))
         .await;
+    // (With a body it is a race between this and the library's reset.)
     door.check_frames(&post(""), None, Heard::Status(400)).await;
     // These are seen to be wrong only when the body has come.
     door.check_frames(&post("6"), Some(b"hello"), Heard::Reset(PROTOCOL_ERROR))
