@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 
 /// Why a body broke off.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -18,8 +17,6 @@ pub enum Body {
     Empty,
     /// Whole and at hand.
     Full(Bytes),
-    /// As the client sends it.
-    Client(Incoming),
     /// Anything else.
     Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BoxError>>>),
 }
@@ -41,7 +38,6 @@ impl fmt::Debug for Body {
         let kind = match self {
             Self::Empty => "Empty",
             Self::Full(_) => "Full",
-            Self::Client(_) => "Client",
             Self::Stream(_) => "Stream",
         };
         f.write_str(kind)
@@ -64,7 +60,6 @@ impl HttpBody for Body {
                 };
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Self::Client(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
             Self::Stream(stream) => stream.as_mut().poll_frame(cx),
         }
     }
@@ -73,7 +68,6 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
-            Self::Client(incoming) => incoming.is_end_stream(),
             Self::Stream(stream) => stream.is_end_stream(),
         }
     }
@@ -82,7 +76,6 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Client(incoming) => incoming.size_hint(),
             Self::Stream(stream) => stream.size_hint(),
         }
     }

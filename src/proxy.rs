@@ -156,18 +156,7 @@ impl Proxy {
             // hyper's h2 server would send a body that it was given.
             without_body(&mut response);
         }
-        if parts.version == Version::HTTP_11 && parts.headers.contains_key(TRANSFER_ENCODING) {
-            // RFC 9112 §6.1: a length beside the coding asks for a close, and
-            // hyper has taken such a length away before we could see it.
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        if parts.version < Version::HTTP_2
-            && !matches!(response.body(), Body::Stream(_))
-            && exchange.received_bytes() < content_length(&parts.headers).unwrap_or(0)
-        {
-            // RFC 9112 §9.6: hyper closes behind a body that nobody read, and does not say so.
+        if ends_connection(&parts, &response, exchange) {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -297,6 +286,18 @@ impl Proxy {
             _ => Ok(site),
         }
     }
+}
+
+/// Whether an HTTP/1 connection must end behind the answer, and say so.
+fn ends_connection(parts: &Parts, response: &Response<Body>, exchange: &Exchange) -> bool {
+    // RFC 9112 §6.1: a length beside the coding asks for a close, and hyper
+    // has taken such a length away before we could see it.
+    let coded = parts.version == Version::HTTP_11 && parts.headers.contains_key(TRANSFER_ENCODING);
+    // RFC 9112 §9.6: hyper closes behind a body that nobody read, and does not say so.
+    let unread = parts.version < Version::HTTP_2
+        && !matches!(response.body(), Body::Stream(_))
+        && exchange.received_bytes() < content_length(&parts.headers).unwrap_or(0);
+    coded || unread
 }
 
 /// Takes the body off an answer and tells its length (RFC 9110 §9.3.2).

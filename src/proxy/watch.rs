@@ -65,7 +65,7 @@ impl Watch {
         let at_hand = match response.body() {
             Body::Empty => Some(0),
             Body::Full(bytes) => Some(bytes.len() as u64),
-            Body::Client(_) | Body::Stream(_) => None,
+            Body::Stream(_) => None,
         };
         if let Some(bytes) = at_hand {
             let exchange = self.exchange_mut();

@@ -95,10 +95,6 @@ impl Wire {
         self.answered
     }
 
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint
-    }
-
     /// What the answer's head says about the time after it.
     pub(super) fn keeps(&mut self, keep_alive: bool, keep_for: Option<Duration>) {
         let keep = keep_for.map_or(KEEP, |told| told.saturating_sub(KEEP_MARGIN).min(KEEP_MAX));
