@@ -15,7 +15,7 @@ struct Row {
 
 /// Bottom first.
 const ROWS: [Row; 10] = [
-    // Values. `body` names hyper for the one kind of body that only hyper makes.
+    // Values.
     Row {
         modules: &["host", "units", "diagnostic", "body"],
         outside: &[
@@ -23,7 +23,6 @@ const ROWS: [Row; 10] = [
             "foldhash",
             "http",
             "http_body",
-            "hyper",
             "idna",
             "serde",
             "thiserror",
