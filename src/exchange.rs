@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::host::Authority;
 
@@ -96,6 +96,33 @@ pub struct Exchange {
     pub bytes_out: u64,
     /// The answer went out whole.
     pub complete: bool,
+}
+
+/// Where an endpoint's interim answers go (1xx, RFC 9110 §15.2): straight to
+/// the client, before the answer, if it can take them.
+#[derive(Clone, Default)]
+pub struct Interim(Option<Rc<TellInterim>>);
+
+type TellInterim = dyn Fn(StatusCode, HeaderMap);
+
+impl Interim {
+    /// Calls this for each. The default drops them.
+    pub fn to(tell: impl Fn(StatusCode, HeaderMap) + 'static) -> Self {
+        Self(Some(Rc::new(tell)))
+    }
+
+    /// Passes one on. Never 100, which is answered to the body, nor 101.
+    pub fn tell(&self, status: StatusCode, headers: HeaderMap) {
+        if let Some(tell) = &self.0 {
+            tell(status, headers);
+        }
+    }
+}
+
+impl fmt::Debug for Interim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Interim").field(&self.0.is_some()).finish()
+    }
 }
 
 /// What the client says of itself.

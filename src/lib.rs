@@ -35,7 +35,7 @@
 //!
 //! | row | modules |
 //! |---|---|
-//! | values | [`host`] [`units`] [`diagnostic`] [`body`] |
+//! | values | [`host`] [`units`] [`diagnostic`] [`body`] [`framing`] |
 //! | thread | [`rt`] |
 //! | words | [`error`] [`exchange`] |
 //! | parts | [`upstream`] [`tls`] |
@@ -68,6 +68,7 @@ pub mod config;
 pub mod diagnostic;
 pub mod error;
 pub mod exchange;
+pub mod framing;
 pub mod host;
 pub mod observe;
 pub mod proxy;

@@ -27,7 +27,6 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 
 use self::intake::Intake;
 use self::origin::Origin;
@@ -36,7 +35,7 @@ use self::strict::Admitted;
 use crate::body::Body;
 use crate::config::{PlainHttp, Redirect};
 use crate::error::ProxyError;
-use crate::exchange::{Agent, Exchange, RequestId};
+use crate::exchange::{Agent, Exchange, Interim, RequestId};
 use crate::observe::access_log::AccessLog;
 use crate::rt::{self, flow::Flow};
 use crate::site::{Site, Target};
@@ -125,7 +124,15 @@ impl Proxy {
     }
 
     /// Answers one request. Never fails. Dropping the future gives the request up.
-    pub async fn serve(&self, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+    ///
+    /// `fault`: what was found wrong with it while it was read.
+    pub async fn serve(
+        &self,
+        peer: &Peer,
+        request: Request<Body>,
+        fault: Option<ProxyError>,
+        interim: Interim,
+    ) -> Response<Body> {
         let busy = Busy::begin(&peer.tie);
         let snapshot = self.live.current();
         let (parts, body) = request.into_parts();
@@ -141,8 +148,18 @@ impl Proxy {
             busy,
         );
         let exchange = watch.exchange_mut();
-        let answered =
-            guard::catch_panic(self.answer(&snapshot, exchange, peer, &parts, &origin, body)).await;
+        let answered = match fault {
+            Some(fault) => Some(Err(fault)),
+            None => {
+                let asked = Asked {
+                    parts: &parts,
+                    origin: &origin,
+                    peer,
+                    interim: &interim,
+                };
+                guard::catch_panic(self.answer(&snapshot, exchange, asked, body)).await
+            }
+        };
         let mut response = match answered.unwrap_or(Err(ProxyError::Panicked)) {
             Ok(response) => response,
             Err(error) => {
@@ -218,11 +235,15 @@ impl Proxy {
         &self,
         snapshot: &Snapshot,
         exchange: &mut Exchange,
-        peer: &Peer,
-        parts: &Parts,
-        origin: &Origin,
-        body: Incoming,
+        asked: Asked<'_>,
+        body: Body,
     ) -> Result<Response<Body>, ProxyError> {
+        let Asked {
+            parts,
+            origin,
+            peer,
+            interim,
+        } = asked;
         let admitted = strict::admit(parts)?;
         let name = admitted.authority.name.as_ref();
         let site = self.site(snapshot, peer, name)?;
@@ -249,6 +270,7 @@ impl Proxy {
                     intake,
                     via: &self.via,
                     peer,
+                    interim,
                 };
                 forward::forward(site, upstream, exchange, &request).await?
             }
@@ -286,6 +308,15 @@ impl Proxy {
             _ => Ok(site),
         }
     }
+}
+
+/// A request's head, and who asks.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    parts: &'a Parts,
+    origin: &'a Origin,
+    peer: &'a Peer,
+    interim: &'a Interim,
 }
 
 /// Whether an HTTP/1 connection must end behind the answer, and say so.

@@ -17,12 +17,12 @@ use super::{Peer, content_length};
 use crate::body::Body;
 use crate::config::HostHeader;
 use crate::error::ProxyError;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Interim};
+use crate::framing::Framing;
 use crate::rt::clock;
 use crate::site::Site;
 use crate::upstream::client::wire::{ConnectError, Wire};
 use crate::upstream::client::{self, Answer, AnswerBody, Failed, Failure, Outbound, pool};
-use crate::upstream::h1::Framing;
 use crate::upstream::{Address, Endpoint, Upstream};
 
 /// How long an answer may pause between two bytes.
@@ -43,6 +43,7 @@ pub(super) struct Request<'a> {
     pub(super) intake: Intake,
     pub(super) via: &'a str,
     pub(super) peer: &'a Peer,
+    pub(super) interim: &'a Interim,
 }
 
 /// Asks the upstream's endpoints until one answers or none may be asked any more.
@@ -172,6 +173,7 @@ fn outbound(
         response_timeout: upstream.settings().response_timeout,
         pause_max: PAUSE_MAX,
         flow: request.peer.tie.flow.clone(),
+        interim: request.interim.clone(),
     }
 }
 

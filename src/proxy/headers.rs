@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{Method, Uri, Version};
 
 use super::origin::Origin;
-use crate::upstream::h1::Framing;
+use crate::framing::Framing;
 
 /// What of a request is not in its own header.
 pub struct Outgoing<'a> {

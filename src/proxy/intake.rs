@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::headers;
 use super::retry::Replay;
@@ -28,7 +27,7 @@ pub const PAUSE_MAX: Duration = Duration::from_secs(60);
 pub struct Intake(Option<Rc<RefCell<Inner>>>);
 
 struct Inner {
-    source: Incoming,
+    source: Body,
     /// Copied, so that small pieces do not hold large buffers.
     kept: Vec<u8>,
     /// Another attempt may follow: what is read is kept.
@@ -46,7 +45,7 @@ struct Inner {
 impl Intake {
     /// `bytes_max`: the site's `max_body`. `keeps`: the request may be sent
     /// again after a byte of it was.
-    pub fn new(source: Incoming, bytes_max: Option<u64>, keeps: bool) -> Self {
+    pub fn new(source: Body, bytes_max: Option<u64>, keeps: bool) -> Self {
         if source.is_end_stream() {
             return Self(None);
         }
@@ -122,7 +121,7 @@ impl Inner {
                 self.ended = true;
                 Poll::Ready(None)
             }
-            Some(Err(error)) => Poll::Ready(Some(Err(ProxyError::BodyBroken(error.into())))),
+            Some(Err(error)) => Poll::Ready(Some(Err(ProxyError::BodyBroken(error)))),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => Poll::Ready(Some(self.data(data))),
                 Err(frame) => Poll::Ready(frame.into_trailers().ok().map(|mut trailers| {

@@ -24,6 +24,8 @@ use super::clocks::{Clocks, FAREWELL_TIMEOUT, Seen, Struck};
 use super::transport::{Io, Transport};
 use super::tunnel;
 use super::worker::Worker;
+use crate::body::{Body, BoxError};
+use crate::exchange::Interim;
 use crate::proxy::{Peer, Proxy, Tie, strict};
 use crate::rt::clock::{CoarseTimer, Wait};
 
@@ -305,13 +307,16 @@ fn service(
     peer: Rc<Peer>,
 ) -> impl hyper::service::HttpService<
     Incoming,
-    ResBody = crate::body::Body,
+    ResBody = Body,
     Error = Infallible,
-    Future = impl Future<Output = Result<http::Response<crate::body::Body>, Infallible>> + 'static,
+    Future = impl Future<Output = Result<http::Response<Body>, Infallible>> + 'static,
 > {
     service_fn(move |request: Request<Incoming>| {
         let (proxy, peer) = (proxy.clone(), peer.clone());
-        async move { Ok::<_, Infallible>(proxy.serve(&peer, request).await) }
+        async move {
+            let request = request.map(|body| Body::stream(Received(body)));
+            Ok::<_, Infallible>(proxy.serve(&peer, request, None, Interim::default()).await)
+        }
     })
 }
 
@@ -347,5 +352,28 @@ struct LocalExecutor;
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, stream: F) {
         tokio::task::spawn_local(stream);
+    }
+}
+
+/// A request's body as hyper gives it.
+struct Received(Incoming);
+
+impl http_body::Body for Received {
+    type Data = bytes::Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, BoxError>>> {
+        Pin::new(&mut self.0).poll_frame(cx).map_err(BoxError::from)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.0.size_hint()
     }
 }

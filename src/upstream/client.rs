@@ -23,8 +23,10 @@ use http::{Method, StatusCode};
 use self::download::Download;
 use self::upload::Upload;
 use self::wire::Wire;
-use super::h1::{self, Framing, Head, Malformed};
+use super::h1::{self, Head, Malformed};
 use crate::body::Body;
+use crate::exchange::Interim;
+use crate::framing::Framing;
 use crate::rt::clock::Wait;
 use crate::rt::flow::Flow;
 
@@ -48,6 +50,8 @@ pub struct Outbound {
     pub pause_max: Duration,
     /// Whether the client keeps up.
     pub flow: Flow,
+    /// Where interim answers go.
+    pub interim: Interim,
 }
 
 /// An answer.
@@ -145,8 +149,9 @@ pub async fn send(mut wire: Wire, outbound: Outbound) -> Result<Answer, Failure>
                     may_continue = None;
                     upload.go_on();
                 }
-                // Other interim answers have no place in what the client is sent.
-                Poll::Ready(Ok(head)) if is_interim(&head) => {}
+                Poll::Ready(Ok(head)) if is_interim(&head) => {
+                    outbound.interim.tell(head.status, head.headers);
+                }
                 Poll::Ready(Err(Failed::Closed)) => {
                     return Poll::Ready(Err(broken.take().map_or(Failed::Closed, Failed::Lost)));
                 }

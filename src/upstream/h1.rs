@@ -1,11 +1,9 @@
-//! HTTP/1.1 as an endpoint speaks it: an answer's head. Chunked bodies are in [`chunks`].
+//! HTTP/1.1 as an endpoint speaks it: an answer's head.
 //!
 //! Pure: bytes in, meaning out. Stricter than most clients are, because what
 //! is read here is framed anew for another reader: an answer whose length can
 //! be read in two ways is refused (RFC 9112 §6.3, §11.2), as is a line that
 //! does not end in CRLF inside a chunked body.
-
-pub mod chunks;
 
 use std::mem::MaybeUninit;
 use std::time::Duration;
@@ -15,6 +13,8 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, StatusCode, Version};
+
+use crate::framing::{Framing, chunks, content_length};
 
 /// The longest head of an answer, in bytes.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -32,21 +32,10 @@ pub enum Malformed {
     Length,
     #[error("the answer has a transfer coding other than chunked")]
     Coding,
-    #[error("the answer's chunked coding is broken")]
-    Chunk,
-    #[error("the answer's trailer section is broken or longer than 16 KiB")]
-    Trailer,
+    #[error("the answer's body has no end: {0}")]
+    Body(#[from] chunks::Broken),
     #[error("the endpoint switched protocols without being asked")]
     Switched,
-}
-
-/// How the end of a body is known (RFC 9112 §6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    Length(u64),
-    Chunked,
-    /// The body ends when the connection does.
-    UntilClose,
 }
 
 /// The head of an answer. Fields that speak of the connection are not in it.
@@ -246,14 +235,6 @@ impl Fields {
             keep_for: self.keep_for,
         })
     }
-}
-
-/// Digits alone (RFC 9110 §8.6): no sign, no list, no space inside.
-fn content_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 fn keep_alive_timeout(value: &[u8]) -> Option<Duration> {

@@ -17,12 +17,13 @@ struct Row {
 const ROWS: [Row; 10] = [
     // Values.
     Row {
-        modules: &["host", "units", "diagnostic", "body"],
+        modules: &["host", "units", "diagnostic", "body", "framing"],
         outside: &[
             "bytes",
             "foldhash",
             "http",
             "http_body",
+            "httparse",
             "idna",
             "serde",
             "thiserror",
@@ -90,6 +91,7 @@ const ROWS: [Row; 10] = [
             "bytes",
             "foldhash",
             "http",
+            "http_body",
             "hyper",
             "hyper_util",
             "rustix",
@@ -124,7 +126,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("anyhow", &["cli"]),
     ("arc_swap", &["snapshot"]),
     ("clap", &["cli"]),
-    ("httparse", &["upstream/h1"]),
+    ("httparse", &["framing/chunks", "upstream/h1"]),
     ("hyper_util", &["server/transport", "cli/demo"]),
     ("hyper::server", &["server/connection", "cli/demo"]),
     ("idna", &["host"]),

@@ -15,10 +15,10 @@ use super::pool;
 use super::upload::{self, Upload};
 use super::wire::Wire;
 use crate::body::BoxError;
+use crate::framing::Framing;
+use crate::framing::chunks::{self, Chunks, Piece};
 use crate::rt::clock::Wait;
 use crate::rt::flow::Flow;
-use crate::upstream::h1::chunks::{Chunks, Piece};
-use crate::upstream::h1::{Framing, Malformed};
 
 /// How much is read at a time at first, and again whenever the client stalls.
 const READ_BYTES_MIN: usize = 16 * 1024;
@@ -37,7 +37,7 @@ pub enum Broken {
     #[error("the connection broke in the middle of the answer")]
     Lost(#[source] io::Error),
     #[error(transparent)]
-    Malformed(#[from] Malformed),
+    Malformed(#[from] chunks::Broken),
 }
 
 enum Left {

@@ -9,7 +9,7 @@ use http_body::Body as _;
 
 use super::wire::Wire;
 use crate::body::{Body, BoxError};
-use crate::upstream::h1::Framing;
+use crate::framing::Framing;
 
 /// Why a request could not be sent whole.
 #[derive(Debug)]

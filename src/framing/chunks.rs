@@ -8,12 +8,21 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
 
-use super::{HEADER_LINES_MAX, Malformed};
-
 /// The longest line that opens a chunk, with its extensions.
 const CHUNK_LINE_BYTES_MAX: usize = 1024;
-/// The longest trailer section of an answer.
+/// The longest trailer section.
 const TRAILER_BYTES_MAX: usize = 16 * 1024;
+/// The most lines of a trailer section.
+const TRAILER_LINES_MAX: usize = 128;
+
+/// A body whose end cannot be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    #[error("the chunked coding is broken")]
+    Chunk,
+    #[error("the trailer section is broken or longer than 16 KiB")]
+    Trailer,
+}
 
 /// Reads a chunked body (RFC 9112 §7.1).
 #[derive(Debug, Default)]
@@ -43,7 +52,7 @@ pub enum Piece {
 
 impl Chunks {
     /// Takes the next piece off the front of `received`.
-    pub fn next(&mut self, received: &mut BytesMut) -> Result<Piece, Malformed> {
+    pub fn next(&mut self, received: &mut BytesMut) -> Result<Piece, Broken> {
         loop {
             match self.state {
                 State::Line => {
@@ -73,7 +82,7 @@ impl Chunks {
                         return Ok(Piece::Wanting);
                     }
                     if received.split_to(2) != b"\r\n"[..] {
-                        return Err(Malformed::Chunk);
+                        return Err(Broken::Chunk);
                     }
                     self.state = State::Line;
                 }
@@ -97,23 +106,23 @@ impl Chunks {
     }
 }
 
-fn take_line(received: &mut BytesMut, bytes_max: usize) -> Result<Option<BytesMut>, Malformed> {
+fn take_line(received: &mut BytesMut, bytes_max: usize) -> Result<Option<BytesMut>, Broken> {
     match received.iter().position(|byte| *byte == b'\n') {
-        Some(end) if end >= bytes_max => Err(Malformed::Chunk),
+        Some(end) if end >= bytes_max => Err(Broken::Chunk),
         Some(end) => {
             let line = received.split_to(end + 1);
             match line.strip_suffix(b"\r\n") {
                 Some(_) => Ok(Some(line)),
-                None => Err(Malformed::Chunk),
+                None => Err(Broken::Chunk),
             }
         }
-        None if received.len() >= bytes_max => Err(Malformed::Chunk),
+        None if received.len() >= bytes_max => Err(Broken::Chunk),
         None => Ok(None),
     }
 }
 
-fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
-    let line = line.strip_suffix(b"\r\n").ok_or(Malformed::Chunk)?;
+fn chunk_size(line: &[u8]) -> Result<u64, Broken> {
+    let line = line.strip_suffix(b"\r\n").ok_or(Broken::Chunk)?;
     let digits = line
         .iter()
         .take_while(|byte| byte.is_ascii_hexdigit())
@@ -125,10 +134,10 @@ fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
         .iter()
         .all(|byte| matches!(byte, b'\t' | 0x20..=0x7e | 0x80..));
     if !(1..=15).contains(&digits) || !clean || !(extension.is_empty() || extension[0] == b';') {
-        return Err(Malformed::Chunk);
+        return Err(Broken::Chunk);
     }
-    let size = std::str::from_utf8(size).map_err(|_| Malformed::Chunk)?;
-    u64::from_str_radix(size, 16).map_err(|_| Malformed::Chunk)
+    let size = std::str::from_utf8(size).map_err(|_| Broken::Chunk)?;
+    u64::from_str_radix(size, 16).map_err(|_| Broken::Chunk)
 }
 
 /// Fields that frame a message or speak of its connection: none may stand in
@@ -144,26 +153,26 @@ fn is_of_the_connection(name: &HeaderName) -> bool {
         )
 }
 
-fn take_trailers(received: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> {
-    let mut lines = [httparse::EMPTY_HEADER; HEADER_LINES_MAX];
+fn take_trailers(received: &mut BytesMut) -> Result<Option<HeaderMap>, Broken> {
+    let mut lines = [httparse::EMPTY_HEADER; TRAILER_LINES_MAX];
     let (bytes, lines) = match httparse::parse_headers(received, &mut lines) {
         Ok(httparse::Status::Complete(found)) => found,
         Ok(httparse::Status::Partial) if received.len() < TRAILER_BYTES_MAX => return Ok(None),
-        Ok(httparse::Status::Partial) | Err(_) => return Err(Malformed::Trailer),
+        Ok(httparse::Status::Partial) | Err(_) => return Err(Broken::Trailer),
     };
     if bytes > TRAILER_BYTES_MAX {
-        return Err(Malformed::Trailer);
+        return Err(Broken::Trailer);
     }
     let mut trailers = HeaderMap::new();
     for line in lines.iter() {
-        let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| Malformed::Trailer)?;
+        let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| Broken::Trailer)?;
         if is_of_the_connection(&name) {
             continue;
         }
-        let value = HeaderValue::from_bytes(line.value).map_err(|_| Malformed::Trailer)?;
+        let value = HeaderValue::from_bytes(line.value).map_err(|_| Broken::Trailer)?;
         trailers
             .try_append(name, value)
-            .map_err(|_| Malformed::Trailer)?;
+            .map_err(|_| Broken::Trailer)?;
     }
     let _ = received.split_to(bytes);
     Ok(Some(trailers))
@@ -174,7 +183,7 @@ mod tests {
     use super::*;
 
     /// Every piece, fed in steps of `step` bytes.
-    fn chunks(text: &str, step: usize) -> Result<(String, Option<HeaderMap>, usize), Malformed> {
+    fn chunks(text: &str, step: usize) -> Result<(String, Option<HeaderMap>, usize), Broken> {
         let (mut chunks, mut received) = (Chunks::default(), BytesMut::new());
         let (mut data, mut trailers, mut fed) = (String::new(), None, 0);
         loop {
@@ -213,25 +222,25 @@ mod tests {
 
     #[test]
     fn broken_chunks_are_told_from_whole_ones() {
-        let check = |text: &str, want: Malformed| {
+        let check = |text: &str, want: Broken| {
             for step in [1, 100] {
                 assert_eq!(chunks(text, step).unwrap_err(), want, "{text:?} by {step}");
             }
         };
-        check("\r\n", Malformed::Chunk);
-        check("x\r\n", Malformed::Chunk);
-        check("-1\r\n", Malformed::Chunk);
-        check("0x5\r\nhello\r\n", Malformed::Chunk);
-        check("5\nhello\r\n", Malformed::Chunk);
-        check("5\r\nhelloXX0\r\n\r\n", Malformed::Chunk);
-        check("5 5\r\nhello\r\n", Malformed::Chunk);
-        check("5\rhello\r\n", Malformed::Chunk);
-        check("5;\0\r\nhello\r\n", Malformed::Chunk);
-        check("1000000000000000\r\n", Malformed::Chunk);
-        check("0\r\nno colon\r\n\r\n", Malformed::Trailer);
+        check("\r\n", Broken::Chunk);
+        check("x\r\n", Broken::Chunk);
+        check("-1\r\n", Broken::Chunk);
+        check("0x5\r\nhello\r\n", Broken::Chunk);
+        check("5\nhello\r\n", Broken::Chunk);
+        check("5\r\nhelloXX0\r\n\r\n", Broken::Chunk);
+        check("5 5\r\nhello\r\n", Broken::Chunk);
+        check("5\rhello\r\n", Broken::Chunk);
+        check("5;\0\r\nhello\r\n", Broken::Chunk);
+        check("1000000000000000\r\n", Broken::Chunk);
+        check("0\r\nno colon\r\n\r\n", Broken::Trailer);
         check(
             &format!("5;{}\r\n", "a".repeat(CHUNK_LINE_BYTES_MAX)),
-            Malformed::Chunk,
+            Broken::Chunk,
         );
     }
 }
