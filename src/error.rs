@@ -21,6 +21,12 @@ pub enum Fault {
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     // what the client sent
+    #[error("the head of the request cannot be read: {0}")]
+    BadHead(&'static str),
+    #[error("the request is of HTTP/{0}, which is not spoken here in this form")]
+    VersionRefused(char),
+    #[error("the head of the request was not complete within {0:?}")]
+    HeadTimedOut(Duration),
     #[error("the request names no host, or several")]
     HostCount,
     #[error("the host {0:?} is not a host name")]
@@ -96,6 +102,11 @@ pub enum ProxyError {
         #[source]
         source: BoxError,
     },
+    #[error("{endpoint} did not switch to WebSocket: it answered {status}")]
+    NotSwitched {
+        endpoint: String,
+        status: StatusCode,
+    },
     #[error("{waiting} requests already wait for the endpoints of this site")]
     TooManyWaiting { waiting: usize },
 
@@ -130,6 +141,27 @@ impl ProxyError {
     pub fn facts(&self) -> Facts {
         use Fault::{Client, Proxy, Upstream};
         let (status, reason, fault, sentence, help) = match self {
+            Self::BadHead(_) => (
+                StatusCode::BAD_REQUEST,
+                "http_request_error",
+                Client,
+                "The request is not well formed.",
+                "Send HTTP/1.1 as RFC 9112 has it: lines end in CRLF, and none is folded.",
+            ),
+            Self::VersionRefused(_) => (
+                StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                "http_protocol_error",
+                Client,
+                "This version of HTTP is not spoken here.",
+                "Speak HTTP/1.1, or HTTP/2 over TLS (ALPN `h2`).",
+            ),
+            Self::HeadTimedOut(_) => (
+                StatusCode::REQUEST_TIMEOUT,
+                "connection_read_timeout",
+                Client,
+                "The head of the request did not come in time.",
+                "Send the head at once; a slow link may need another try.",
+            ),
             Self::HostCount | Self::BadHost(_) | Self::HostsDiffer(..) => (
                 StatusCode::BAD_REQUEST,
                 "http_request_error",
@@ -290,6 +322,13 @@ impl ProxyError {
                 Upstream,
                 "The server behind this site broke off in the middle of its answer.",
                 "Its own log may say why.",
+            ),
+            Self::NotSwitched { .. } => (
+                StatusCode::BAD_GATEWAY,
+                "http_upgrade_failed",
+                Upstream,
+                "The server behind this site does not speak WebSocket at this address.",
+                "See whether the path is the one it serves WebSocket on.",
             ),
             Self::TooManyWaiting { .. } => (
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -14,10 +14,12 @@ pub enum Framing {
     UntilClose,
 }
 
-/// A `Content-Length`: digits alone (RFC 9110 §8.6), no sign, no list, no space inside.
+/// A `Content-Length`: digits alone (RFC 9110 §8.6), no sign, no list, no space
+/// inside; up to 2⁶³ − 1, the most that everyone can count.
 pub fn content_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    std::str::from_utf8(value).ok()?.parse().ok()
+    let length = std::str::from_utf8(value).ok()?.parse().ok()?;
+    (length <= i64::MAX as u64).then_some(length)
 }

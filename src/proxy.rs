@@ -22,8 +22,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, LOCATION, REFERER, STRICT_TRANSPORT_SECURITY,
-    TRANSFER_ENCODING, USER_AGENT,
+    CONTENT_LENGTH, DATE, HOST, LOCATION, REFERER, STRICT_TRANSPORT_SECURITY, USER_AGENT,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -74,7 +73,7 @@ pub struct Tie {
     pub flow: Flow,
     /// The endpoint's connection behind a 101 that is being answered.
     switched: RefCell<Option<Wire>>,
-    /// After a 101: what the connection becomes when hyper has let it go.
+    /// After a 101: what the connection (or stream) becomes behind its answer.
     pub tunnel: RefCell<Option<Tunnel>>,
 }
 
@@ -170,17 +169,14 @@ impl Proxy {
         };
         exchange.status = Some(response.status());
         if parts.method == Method::HEAD {
-            // hyper's h2 server would send a body that it was given.
             without_body(&mut response);
-        }
-        if ends_connection(&parts, &response, exchange) {
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Ok(id) = HeaderValue::from_str(exchange.id.as_str()) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
+        // RFC 9110 §6.6.1: whoever forwards an answer without a date adds one.
+        let date = rt::date::of(watch.exchange_mut().at);
+        response.headers_mut().entry(DATE).or_insert(date);
         watch.over(response, peer)
     }
 
@@ -272,7 +268,9 @@ impl Proxy {
                     peer,
                     interim,
                 };
-                forward::forward(site, upstream, exchange, &request).await?
+                let response = forward::forward(site, upstream, exchange, &request).await?;
+                switched(&response, parts, exchange)?;
+                response
             }
         };
         if let Some(hsts) = &site.hsts
@@ -319,16 +317,21 @@ struct Asked<'a> {
     interim: &'a Interim,
 }
 
-/// Whether an HTTP/1 connection must end behind the answer, and say so.
-fn ends_connection(parts: &Parts, response: &Response<Body>, exchange: &Exchange) -> bool {
-    // RFC 9112 §6.1: a length beside the coding asks for a close, and hyper
-    // has taken such a length away before we could see it.
-    let coded = parts.version == Version::HTTP_11 && parts.headers.contains_key(TRANSFER_ENCODING);
-    // RFC 9112 §9.6: hyper closes behind a body that nobody read, and does not say so.
-    let unread = parts.version < Version::HTTP_2
-        && !matches!(response.body(), Body::Stream(_))
-        && exchange.received_bytes() < content_length(&parts.headers).unwrap_or(0);
-    coded || unread
+/// Over HTTP/2 any success is a handshake accepted (RFC 8441 §5); an endpoint
+/// that answers otherwise than with 101 has accepted none.
+fn switched(
+    response: &Response<Body>,
+    parts: &Parts,
+    exchange: &Exchange,
+) -> Result<(), ProxyError> {
+    let asked = parts.version == Version::HTTP_2 && headers::asks_websocket(parts);
+    if asked && response.status().is_success() {
+        return Err(ProxyError::NotSwitched {
+            endpoint: exchange.endpoint.as_deref().unwrap_or_default().to_owned(),
+            status: response.status(),
+        });
+    }
+    Ok(())
 }
 
 /// Takes the body off an answer and tells its length (RFC 9110 §9.3.2).

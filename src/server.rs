@@ -2,6 +2,8 @@
 
 mod clocks;
 mod connection;
+mod h1;
+mod h2;
 pub mod holder;
 mod lent;
 pub mod listener;

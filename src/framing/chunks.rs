@@ -160,7 +160,7 @@ fn take_trailers(received: &mut BytesMut) -> Result<Option<HeaderMap>, Broken> {
         Ok(httparse::Status::Partial) if received.len() < TRAILER_BYTES_MAX => return Ok(None),
         Ok(httparse::Status::Partial) | Err(_) => return Err(Broken::Trailer),
     };
-    if bytes > TRAILER_BYTES_MAX {
+    if bytes > TRAILER_BYTES_MAX || has_bare_line_feed(&received[..bytes]) {
         return Err(Broken::Trailer);
     }
     let mut trailers = HeaderMap::new();
@@ -176,6 +176,13 @@ fn take_trailers(received: &mut BytesMut) -> Result<Option<HeaderMap>, Broken> {
     }
     let _ = received.split_to(bytes);
     Ok(Some(trailers))
+}
+
+/// The library under us lets one end a line (RFC 9112 §2.2).
+fn has_bare_line_feed(lines: &[u8]) -> bool {
+    lines
+        .split_inclusive(|byte| *byte == b'\n')
+        .any(|line| !line.ends_with(b"\r\n"))
 }
 
 #[cfg(test)]
@@ -238,6 +245,7 @@ mod tests {
         check("5;\0\r\nhello\r\n", Broken::Chunk);
         check("1000000000000000\r\n", Broken::Chunk);
         check("0\r\nno colon\r\n\r\n", Broken::Trailer);
+        check("0\r\nx: y\nz: a\r\n\r\n", Broken::Trailer);
         check(
             &format!("5;{}\r\n", "a".repeat(CHUNK_LINE_BYTES_MAX)),
             Broken::Chunk,

@@ -211,9 +211,10 @@ pub fn has_passed(headers: &HeaderMap, via: &str) -> bool {
         .any(|value| value.contains(via))
 }
 
-/// Whether a request asks for a WebSocket (RFC 6455 §4.1).
+/// Whether a request asks for a WebSocket (RFC 6455 §4.1). Over HTTP/2 these
+/// fields are malformed: there only the server's bridge sets them (RFC 8441).
 pub fn asks_websocket(parts: &Parts) -> bool {
-    parts.version == Version::HTTP_11
+    matches!(parts.version, Version::HTTP_11 | Version::HTTP_2)
         && parts.method == Method::GET
         && has_token(&parts.headers, &http::header::UPGRADE, "websocket")
         && has_token(&parts.headers, &CONNECTION, "upgrade")

@@ -1,8 +1,8 @@
 //! What is refused before any endpoint is asked, for HTTP/1 and HTTP/2 alike.
 //!
-//! hyper and h2 refuse what no one could read; here is refused what two
-//! readers could read differently. One place, so that both protocols meet the
-//! same rules.
+//! What no one could read is refused where it is read; here is refused what
+//! two readers could read differently. One place, so that both protocols meet
+//! the same rules.
 
 use std::borrow::Cow;
 
@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{Method, Version};
 
 use crate::error::ProxyError;
+use crate::framing::{Framing, content_length};
 use crate::host::Authority;
 
 /// The longest request target.
@@ -42,7 +43,7 @@ pub fn admit(parts: &Parts) -> Result<Admitted<'_>, ProxyError> {
     Ok(Admitted {
         authority,
         host,
-        expects_continue: expectation(&parts.headers)?,
+        expects_continue: expectation(&parts.headers)? && parts.version != Version::HTTP_10,
     })
 }
 
@@ -67,6 +68,12 @@ fn target(parts: &Parts) -> Result<(), ProxyError> {
         });
     }
     let path = parts.uri.path();
+    if let Some(scheme) = parts.uri.scheme_str()
+        && !scheme.eq_ignore_ascii_case("http")
+        && !scheme.eq_ignore_ascii_case("https")
+    {
+        return Err(ProxyError::BadTarget);
+    }
     // RFC 9112 §3.2: origin form, or `*` for OPTIONS alone.
     let formed = path.starts_with('/') || (path == "*" && parts.method == Method::OPTIONS);
     if !formed || path.contains('\\') || path.contains("%00") {
@@ -89,20 +96,20 @@ fn size(headers: &HeaderMap) -> Result<(), ProxyError> {
     Ok(())
 }
 
-fn framing(parts: &Parts) -> Result<(), ProxyError> {
+/// How the body of a request is framed (RFC 9112 §6.3): a request without a
+/// word about it has none. Over HTTP/2 only what its length says counts.
+pub fn framing(parts: &Parts) -> Result<Framing, ProxyError> {
+    let mut length = 0;
     let mut lengths = parts.headers.get_all(CONTENT_LENGTH).iter();
-    if let Some(length) = lengths.next() {
-        let digits = length.as_bytes();
-        if digits.is_empty()
-            || !digits.iter().all(u8::is_ascii_digit)
-            || lengths.any(|other| parts.version == Version::HTTP_2 || other != length)
-        {
+    if let Some(first) = lengths.next() {
+        length = content_length(first.as_bytes()).ok_or(ProxyError::BadLength)?;
+        if lengths.any(|other| parts.version == Version::HTTP_2 || other != first) {
             return Err(ProxyError::BadLength);
         }
     }
     let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else {
-        return Ok(());
+        return Ok(Framing::Length(length));
     };
     let text = lossy(coding.as_bytes());
     if parts.headers.contains_key(CONTENT_LENGTH) {
@@ -113,7 +120,7 @@ fn framing(parts: &Parts) -> Result<(), ProxyError> {
         return Err(ProxyError::BadCoding(text.into_owned()));
     }
     if text.trim().eq_ignore_ascii_case("chunked") {
-        return Ok(());
+        return Ok(Framing::Chunked);
     }
     let known = |part: &str| {
         let name = part
@@ -122,7 +129,7 @@ fn framing(parts: &Parts) -> Result<(), ProxyError> {
             .unwrap_or_default()
             .trim()
             .to_ascii_lowercase();
-        name == "chunked" || KNOWN_CODINGS.contains(&name.as_str())
+        part.trim().eq_ignore_ascii_case("chunked") || KNOWN_CODINGS.contains(&name.as_str())
     };
     let chunked = text
         .split(',')
@@ -178,6 +185,12 @@ fn expectation(headers: &HeaderMap) -> Result<bool, ProxyError> {
         expected = true;
     }
     Ok(expected)
+}
+
+/// Whether the client waits for a 100 before it sends the body (RFC 9110
+/// §10.1.1); HTTP/1.0 knows no 100.
+pub fn expects_continue(parts: &Parts) -> bool {
+    parts.version != Version::HTTP_10 && matches!(expectation(&parts.headers), Ok(true))
 }
 
 fn lossy(bytes: &[u8]) -> Cow<'_, str> {

@@ -157,26 +157,6 @@ fn strike(now: Instant) {
     }
 }
 
-/// hyper's timers on this thread's waits.
-#[derive(Clone, Copy, Debug)]
-pub struct CoarseTimer;
-
-impl hyper::rt::Timer for CoarseTimer {
-    fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        Box::pin(Wait::of(duration))
-    }
-
-    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        Box::pin(Wait::until(deadline))
-    }
-
-    fn reset(&self, sleep: &mut Pin<Box<dyn hyper::rt::Sleep>>, new_deadline: Instant) {
-        *sleep = self.sleep_until(new_deadline);
-    }
-}
-
-impl hyper::rt::Sleep for Wait {}
-
 #[cfg(test)]
 mod tests {
     use super::*;

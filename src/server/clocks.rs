@@ -22,8 +22,8 @@ pub(super) struct Seen {
     pub(super) busy: bool,
     /// Exchanges that have begun, ever.
     pub(super) served: u64,
-    /// Grows while the client sends.
-    pub(super) received: u64,
+    /// Something came that is no whole head yet (h1; over h2 frames come at any time).
+    pub(super) begun: bool,
     /// Grows while the client takes.
     pub(super) sent: u64,
     /// Bytes wait for the client to take them.
@@ -42,34 +42,28 @@ pub(super) enum Struck {
 
 #[derive(Debug)]
 pub(super) struct Clocks {
-    heads: bool,
     idle_timeout: Duration,
     idle_since: Instant,
     head_since: Option<Instant>,
     stalled_since: Option<Instant>,
     last: Seen,
-    /// Received up to here belongs to exchanges that have begun.
-    read: u64,
 }
 
 impl Clocks {
-    /// `heads`: a head comes by itself, as in HTTP/1 (in HTTP/2 frames come at any time).
-    pub(super) fn new(now: Instant, heads: bool, received: u64) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         let last = Seen {
             busy: false,
             served: 0,
-            received,
+            begun: false,
             sent: 0,
             blocked: false,
         };
         Self {
-            heads,
             idle_timeout: IDLE_TIMEOUT,
             idle_since: now,
             head_since: None,
             stalled_since: None,
             last,
-            read: received,
         }
     }
 
@@ -79,9 +73,10 @@ impl Clocks {
         let mut begun = false;
         if seen.busy || last.busy || seen.served != last.served {
             self.idle_since = now;
+        }
+        if seen.busy || !seen.begun {
             self.head_since = None;
-            self.read = seen.received;
-        } else if self.heads && self.head_since.is_none() && seen.received != self.read {
+        } else if self.head_since.is_none() {
             self.head_since = Some(now);
             begun = true;
         }
@@ -134,18 +129,18 @@ mod tests {
     }
 
     impl Run {
-        fn new(heads: bool) -> Self {
+        fn new() -> Self {
             let start = Instant::now();
             let seen = Seen {
                 busy: false,
                 served: 0,
-                received: 0,
+                begun: false,
                 sent: 0,
                 blocked: false,
             };
             Self {
                 start,
-                clocks: Clocks::new(start, heads, 0),
+                clocks: Clocks::new(start),
                 seen,
             }
         }
@@ -166,19 +161,17 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_let_go_after_75_s() {
-        let mut run = Run::new(true);
+        let mut run = Run::new();
         assert_eq!(run.judge(0), Ok(75));
         assert_eq!(run.judge(75), Err(Struck::Idle));
-        run.at(70, |seen| {
-            (seen.busy, seen.served, seen.received) = (true, 1, 100)
-        });
+        run.at(70, |seen| (seen.busy, seen.served) = (true, 1));
         run.at(71, |seen| seen.busy = false);
         assert_eq!(run.judge(75), Ok(146));
     }
 
     #[test]
     fn a_connection_that_was_told_to_end_is_let_go_soon_after_its_last_exchange() {
-        let mut run = Run::new(false);
+        let mut run = Run::new();
         run.at(10, |seen| (seen.busy, seen.served) = (true, 1));
         run.clocks.hurry();
         assert_eq!(run.judge(20), Ok(22));
@@ -189,30 +182,32 @@ mod tests {
 
     #[test]
     fn a_head_must_come_in_10_s_of_its_first_byte_however_it_drips() {
-        let mut run = Run::new(true);
-        run.at(30, |seen| seen.received = 1);
+        let mut run = Run::new();
+        run.at(30, |seen| seen.begun = true);
         for second in 31..40 {
-            run.at(second, |seen| seen.received += 1);
+            run.at(second, |_| {});
             assert_eq!(run.judge(second), Ok(40));
         }
         assert_eq!(run.judge(40), Err(Struck::Head));
-        run.at(40, |seen| (seen.busy, seen.served) = (true, 1));
+        run.at(40, |seen| {
+            (seen.busy, seen.served, seen.begun) = (true, 1, false)
+        });
         assert_eq!(run.judge(4000), Ok(4075));
     }
 
     #[test]
     fn a_busy_connection_waits_for_its_exchange() {
-        let mut run = Run::new(true);
+        let mut run = Run::new();
         run.at(1, |seen| {
-            (seen.busy, seen.served, seen.received) = (true, 1, 10)
+            (seen.busy, seen.served, seen.begun) = (true, 1, true)
         });
-        run.at(2, |seen| seen.received = 99);
+        run.at(2, |_| {});
         assert_eq!(run.judge(1000), Ok(1075));
     }
 
     #[test]
     fn a_client_that_takes_nothing_for_60_s_is_cut() {
-        let mut run = Run::new(true);
+        let mut run = Run::new();
         run.at(5, |seen| {
             (seen.busy, seen.blocked, seen.sent) = (true, true, 10)
         });
@@ -225,9 +220,13 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_h2_start_no_head_clock() {
-        let mut run = Run::new(false);
-        run.at(1, |seen| seen.received = 50);
-        assert_eq!(run.judge(60), Ok(75));
+    fn a_head_that_came_early_has_its_time_from_the_end_of_the_exchange_before() {
+        let mut run = Run::new();
+        run.at(1, |seen| {
+            (seen.busy, seen.served, seen.begun) = (true, 1, true)
+        });
+        run.at(50, |seen| seen.busy = false);
+        assert_eq!(run.judge(50), Ok(60));
+        assert_eq!(run.judge(60), Err(Struck::Head));
     }
 }

@@ -1,7 +1,7 @@
 //! One client's socket, plain or TLS: what is written during one wake-up of
 //! its connection leaves in one send.
 //!
-//! hyper writes a head, a chunk, a frame at a time. Here they are gathered,
+//! HTTP writes a head, a chunk, a frame at a time. Here they are gathered,
 //! sealed into full TLS records, and sent when the connection has been polled
 //! ([`Transport::poll_send`], called by `connection`), so that the answers of
 //! many h2 streams cost one system call and few records. rustls' unbuffered
@@ -20,8 +20,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -36,7 +34,7 @@ use crate::tls;
 pub(crate) const BURST: usize = crate::rt::flow::BURST_MAX;
 /// The least room a read is given: a whole record, so that one can always be finished.
 const RECEIVE_LEAST: usize = RECORD + 1024;
-/// The most that is received at a time: what hyper reads at a time, and one record.
+/// The most that is received at a time: what is read at a time, and one record.
 const RECEIVE_MOST: usize = 64 * 1024 + RECEIVE_LEAST;
 /// How often a closing connection is read from before it is cut.
 const DISCARDS_MAX: usize = 256;
@@ -45,7 +43,7 @@ const HANDSHAKE_BYTES_MAX: u64 = 64 * 1024;
 
 /// A client's socket.
 pub(crate) struct Transport {
-    socket: TokioIo<TcpStream>,
+    socket: TcpStream,
     session: Option<Box<Session>>,
     outgoing: Lent,
     /// Told whenever the socket takes no more, and when it does again.
@@ -59,7 +57,7 @@ pub(crate) struct Transport {
 impl Transport {
     pub(crate) fn plain(socket: TcpStream, flow: Flow) -> Self {
         Self {
-            socket: TokioIo::new(socket),
+            socket,
             session: None,
             outgoing: Lent::default(),
             flow,
@@ -124,9 +122,24 @@ impl Transport {
         self.flow.is_blocked()
     }
 
-    /// Counts that grow while the client sends and while it takes: `(in, out)`.
-    pub(crate) fn progress(&self) -> (u64, u64) {
-        (self.received_bytes, self.sent_bytes)
+    /// Grows while the client takes.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
+    }
+
+    /// Grows while the client sends.
+    pub(crate) fn received_bytes(&self) -> u64 {
+        self.received_bytes
+    }
+
+    /// Whether a burst waits to be sent already.
+    pub(crate) fn is_full(&self) -> bool {
+        self.flow.is_blocked() || self.outgoing.bytes().len() >= self.flow.burst()
+    }
+
+    /// The client is to see a reset instead of an end.
+    pub(crate) fn reset_at_close(&self) {
+        let _ = socket2::SockRef::from(&self.socket).set_linger(Some(std::time::Duration::ZERO));
     }
 
     /// Whether something was received that nobody has read yet.
@@ -156,7 +169,7 @@ impl Transport {
 
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.outgoing.is_empty() {
-            let socket = Pin::new(self.socket.inner_mut());
+            let socket = Pin::new(&mut self.socket);
             match socket.poll_write(cx, self.outgoing.bytes()) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(bytes)) => {
@@ -217,9 +230,23 @@ impl Transport {
         Poll::Ready(Ok(taken))
     }
 
+    /// Takes all of something small in, however much is held already: a head,
+    /// a line of framing.
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(session) = &mut self.session else {
+            self.outgoing.push(bytes);
+            return Ok(());
+        };
+        session.gathered.push(bytes);
+        if session.gathered.bytes().len() >= RECORD {
+            session.seal_gathered(&mut self.outgoing)?;
+        }
+        Ok(())
+    }
+
     fn poll_write_plain(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.outgoing.is_empty() && bytes.len() >= RECORD {
-            if let Poll::Ready(written) = Pin::new(self.socket.inner_mut()).poll_write(cx, bytes) {
+            if let Poll::Ready(written) = Pin::new(&mut self.socket).poll_write(cx, bytes) {
                 let written = written?;
                 self.sent_bytes += written as u64;
                 self.flow.sent(written);
@@ -268,7 +295,7 @@ impl Transport {
         }
         ready!(self.poll_drain(cx))?;
         if !std::mem::replace(&mut self.shut, true) {
-            return Pin::new(self.socket.inner_mut()).poll_shutdown(cx);
+            return Pin::new(&mut self.socket).poll_shutdown(cx);
         }
         Poll::Ready(Ok(()))
     }
@@ -278,7 +305,7 @@ impl Transport {
         let mut scrap = Lent::default();
         for _ in 0..DISCARDS_MAX {
             let mut into = ReadBuf::new(scrap.room(RECORD));
-            ready!(Pin::new(self.socket.inner_mut()).poll_read(cx, &mut into))?;
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut into))?;
             if into.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
@@ -289,7 +316,7 @@ impl Transport {
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        mut into: ReadBufCursor<'_>,
+        into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.session.is_none() {
             ready!(Pin::new(&mut self.socket).poll_read(cx, into))?;
@@ -317,7 +344,7 @@ impl Transport {
             let Some(session) = &mut self.session else {
                 return Poll::Ready(Ok(()));
             };
-            session.advance(&mut self.outgoing, Some(&mut into))?;
+            session.advance(&mut self.outgoing, Some(into))?;
             if into.remaining() < room {
                 return Poll::Ready(Ok(()));
             }
@@ -332,7 +359,7 @@ impl Transport {
         let room = session.incoming.room(RECEIVE_LEAST);
         let most = room.len().min(RECEIVE_MOST);
         let mut into = ReadBuf::new(&mut room[..most]);
-        match Pin::new(self.socket.inner_mut()).poll_read(cx, &mut into) {
+        match Pin::new(&mut self.socket).poll_read(cx, &mut into) {
             Poll::Ready(Ok(())) => {
                 let bytes = into.filled().len();
                 session.incoming.filled(bytes);
@@ -349,7 +376,7 @@ impl Transport {
     }
 }
 
-/// The socket as hyper drives it; shared with the connection that drives hyper.
+/// The socket, shared by a connection and the bodies that are read from it.
 #[derive(Clone)]
 pub(crate) struct Io(pub(crate) Rc<RefCell<Transport>>);
 
@@ -359,17 +386,17 @@ impl Io {
     }
 }
 
-impl Read for Io {
+impl AsyncRead for Io {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        into: ReadBufCursor<'_>,
+        into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.0.borrow_mut().poll_read(cx, into)
     }
 }
 
-impl Write for Io {
+impl AsyncWrite for Io {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

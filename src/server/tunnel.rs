@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::lent::Lent;
-use super::transport::{Io, Transport};
+use super::transport::Io;
 use crate::proxy::Tunnel;
 use crate::rt::clock::Wait;
 use crate::upstream::client::wire::Wire;
@@ -23,10 +23,16 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// The most that is read at once.
 const READ_BYTES: usize = 64 * 1024;
 
+/// The client's side of a tunnel.
+pub(super) trait Client: Source + Sink {
+    /// What was put for the client leaves in one go.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
 /// Joins client and endpoint; `early` is what the client sent behind its handshake.
 ///
 /// Dropping the future closes both sides.
-pub(super) async fn run(io: &Io, early: Bytes, tunnel: Tunnel) {
+pub(super) async fn run(mut client: impl Client, early: Bytes, tunnel: Tunnel) {
     let Tunnel {
         mut wire,
         mut watch,
@@ -36,12 +42,10 @@ pub(super) async fn run(io: &Io, early: Bytes, tunnel: Tunnel) {
     down.held.push(&wire.take_received());
     let mut wait = Wait::of(IDLE_TIMEOUT);
     let ended = poll_fn(|cx| {
-        let mut transport = io.0.borrow_mut();
         let moved = up.bytes + down.bytes;
-        let upward = up.poll(cx, &mut *transport, &mut wire)?;
-        let downward = down.poll(cx, &mut wire, &mut *transport)?;
-        // What the tunnel wrote for the client leaves in one go.
-        if let Poll::Ready(Err(error)) = transport.poll_send(cx) {
+        let upward = up.poll(cx, &mut client, &mut wire)?;
+        let downward = down.poll(cx, &mut wire, &mut client)?;
+        if let Poll::Ready(Err(error)) = client.poll_send(cx) {
             return Poll::Ready(Err(error));
         }
         if upward.is_ready() && downward.is_ready() {
@@ -70,11 +74,11 @@ struct Way {
     ended: bool,
 }
 
-trait Source {
+pub(super) trait Source {
     fn poll_take(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>>;
 }
 
-trait Sink {
+pub(super) trait Sink {
     fn poll_put(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
@@ -123,21 +127,27 @@ impl Way {
     }
 }
 
-impl Source for Transport {
+impl Source for Io {
     fn poll_take(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut into = hyper::rt::ReadBuf::new(into);
-        ready!(self.poll_read(cx, into.unfilled()))?;
+        let mut into = ReadBuf::new(into);
+        ready!(self.0.borrow_mut().poll_read(cx, &mut into))?;
         Poll::Ready(Ok(into.filled().len()))
     }
 }
 
-impl Sink for Transport {
+impl Sink for Io {
     fn poll_put(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write(cx, bytes)
+        self.0.borrow_mut().poll_write(cx, bytes)
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_shutdown(cx)
+        self.0.borrow_mut().poll_shutdown(cx)
+    }
+}
+
+impl Client for Io {
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().poll_send(cx)
     }
 }
 

@@ -702,18 +702,6 @@ async fn an_absolute_target_becomes_a_path() {
     }
 }
 
-/// The `http` crate drops a fragment, which no client sends.
-#[tokio::test]
-async fn a_fragment_goes_no_further() {
-    let backend = Backend::echo().await;
-    let proxy = Proxy::before(backend.at());
-    assert_eq!(
-        proxy.plain().await.get("a.test", "/a?b#c").await.status,
-        200
-    );
-    assert_eq!(backend.last().target(), "/a?b");
-}
-
 async fn through(endpoint: &str) -> Answer {
     Proxy::before(endpoint)
         .plain()

@@ -19,7 +19,7 @@ pub(crate) use backend::{Backend, Conn, Refusing, answer, ok};
 pub(crate) use certificates::Certificates;
 pub(crate) use client::{Client, get};
 pub(crate) use front::Front;
-pub(crate) use h2::{Heard, Kind, frame, headers, taken};
+pub(crate) use h2::{END_STREAM, Heard, Kind, frame, headers, taken};
 pub(crate) use proxy::Proxy;
 pub(crate) use wire::{Answer, Message};
 

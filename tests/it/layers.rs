@@ -29,10 +29,10 @@ const ROWS: [Row; 10] = [
             "thiserror",
         ],
     },
-    // What belongs to a thread. `clock` is a timer to hyper.
+    // What belongs to a thread.
     Row {
         modules: &["rt"],
-        outside: &["bytes", "hyper", "tokio", "tracing"],
+        outside: &["bytes", "http", "jiff", "tokio", "tracing"],
     },
     // Words.
     Row {
@@ -71,14 +71,12 @@ const ROWS: [Row; 10] = [
         modules: &["observe"],
         outside: &["http", "jiff", "serde_json", "tracing"],
     },
-    // hyper for what a body is; never its server or client.
     Row {
         modules: &["proxy"],
         outside: &[
             "bytes",
             "http",
             "http_body",
-            "hyper",
             "ipnet",
             "serde_json",
             "tokio",
@@ -91,9 +89,9 @@ const ROWS: [Row; 10] = [
             "bytes",
             "foldhash",
             "http",
+            "h2",
             "http_body",
-            "hyper",
-            "hyper_util",
+            "memchr",
             "rustix",
             "rustls",
             "socket2",
@@ -127,16 +125,23 @@ const ONLY: &[(&str, &[&str])] = &[
     ("arc_swap", &["snapshot"]),
     ("clap", &["cli"]),
     ("httparse", &["framing/chunks", "upstream/h1"]),
-    ("hyper_util", &["server/transport", "cli/demo"]),
-    ("hyper::server", &["server/connection", "cli/demo"]),
+    ("hyper_util", &["cli/demo"]),
+    ("hyper::server", &["cli/demo"]),
     ("idna", &["host"]),
     ("ipnet", &["config", "snapshot", "proxy/origin"]),
-    ("jiff", &["observe/access_log", "tls/identity"]),
+    ("jiff", &["observe/access_log", "rt/date", "tls/identity"]),
     ("rcgen", &["tls/local_ca"]),
     ("rustls_pemfile", &["tls/pem"]),
     ("saphyr_parser", &["config/locate"]),
     ("serde_yaml", &["config/file"]),
-    ("socket2", &["server/listener", "upstream/client/wire"]),
+    (
+        "socket2",
+        &[
+            "server/listener",
+            "server/transport",
+            "upstream/client/wire",
+        ],
+    ),
     ("strsim", &["config/check/words"]),
     ("tokio::signal", &["cli/run"]),
     // Sockets to endpoints, and sockets of clients.
@@ -147,7 +152,7 @@ const ONLY: &[(&str, &[&str])] = &[
     // Every task has an owner who waits for it at drain.
     (
         "tokio::task::spawn_local",
-        &["server/connection", "server/worker", "cli/demo"],
+        &["server/h2", "server/worker", "cli/demo"],
     ),
     ("tracing_subscriber", &["cli"]),
     ("x509_parser", &["tls/identity"]),

@@ -22,7 +22,7 @@ async fn the_bounds_of_h2_are_announced() {
         let found = settings.find(|setting| setting[..2] == id.to_be_bytes())?;
         Some(u32::from_be_bytes(found[2..6].try_into().unwrap()))
     };
-    // RFC 9113 §6.5.2: streams, window, frame, header list; no push, no extended CONNECT.
+    // RFC 9113 §6.5.2: streams, window, frame, header list; RFC 8441 §3: extended CONNECT.
     assert_eq!(
         [3, 4, 5, 6].map(said),
         [
@@ -32,7 +32,7 @@ async fn the_bounds_of_h2_are_announced() {
             Some(32 * 1024)
         ]
     );
-    assert_eq!(said(8).unwrap_or(0), 0);
+    assert_eq!(said(8), Some(1));
 }
 
 #[tokio::test]

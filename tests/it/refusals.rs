@@ -1,7 +1,4 @@
 //! What is refused before any endpoint is asked: raw bytes over HTTP/1, frames over HTTP/2.
-//!
-//! Where the library under us answers first, that is pinned too: its answer is
-//! bare, and as safe.
 
 use std::sync::Arc;
 
@@ -10,16 +7,6 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::harness::{Backend, Client, Heard, Proxy, get};
-
-/// Who refuses.
-#[derive(Clone, Copy, PartialEq)]
-enum By {
-    /// `proxy::strict`: a page, `Proxy-Status`, a request id.
-    Us,
-    /// hyper: a status line, and the end.
-    Library,
-}
-use By::{Library, Us};
 
 /// A proxy before an endpoint that nobody should reach.
 struct Door {
@@ -36,9 +23,9 @@ impl Door {
 
     /// The request gets this status, plain and over TLS; the connection is
     /// closed behind it, and the endpoint sees nothing of it.
-    async fn check(&self, request: &str, status: u16, by: By) {
+    async fn check(&self, request: &str, status: u16) {
         for client in [self.proxy.plain().await, self.proxy.tls("a.test").await] {
-            self.check_on(client, request, status, by).await;
+            self.check_on(client, request, status).await;
         }
         assert_eq!(
             self.backend.connections(),
@@ -47,7 +34,7 @@ impl Door {
         );
     }
 
-    async fn check_on(&self, mut client: Client, request: &str, status: u16, by: By) {
+    async fn check_on(&self, mut client: Client, request: &str, status: u16) {
         // Every char is one byte here, so that any byte can be sent.
         let mut bytes: Vec<u8> = request
             .chars()
@@ -69,7 +56,7 @@ impl Door {
             answer.field("proxy-status").is_some(),
             answer.field("x-request-id").is_some(),
         );
-        assert_eq!(told, (by == Us, by == Us), "{request:?}");
+        assert_eq!(told, (true, true), "{request:?}");
     }
 
     /// The proxy goes on as if nothing had been.
@@ -102,17 +89,15 @@ fn asking(target: &str) -> String {
 #[tokio::test]
 async fn a_request_names_one_host() {
     let door = Door::new().await;
-    door.check("GET / HTTP/1.1\r\n\r\n", 400, Us).await;
+    door.check("GET / HTTP/1.1\r\n\r\n", 400).await;
     door.check(
         "GET / HTTP/1.1\r\nhost: a.test\r\nhost: a.test\r\n\r\n",
         400,
-        Us,
     )
     .await;
     door.check(
         "GET / HTTP/1.1\r\nhost: a.test\r\nHost: b.test\r\n\r\n",
         400,
-        Us,
     )
     .await;
     for host in [
@@ -138,43 +123,28 @@ async fn a_request_names_one_host() {
         "\u{e4}.test",
         "*.test",
     ] {
-        door.check(&get(host, "/"), 400, Us).await;
+        door.check(&get(host, "/"), 400).await;
     }
     for host in ["a.test\u{1}", "a.test\0", "a.\u{7f}test", "a\rtest"] {
-        door.check(&get(host, "/"), 400, Library).await;
+        door.check(&get(host, "/"), 400).await;
     }
-    door.check(
-        "GET http://a.test/ HTTP/1.1\r\nhost: b.test\r\n\r\n",
-        400,
-        Us,
-    )
-    .await;
+    door.check("GET http://a.test/ HTTP/1.1\r\nhost: b.test\r\n\r\n", 400)
+        .await;
     door.check(
         "GET http://a.test:81/ HTTP/1.1\r\nhost: a.test\r\n\r\n",
         400,
-        Us,
     )
     .await;
-    door.check("GET http://a.test/ HTTP/1.1\r\n\r\n", 400, Us)
+    door.check("GET http://a.test/ HTTP/1.1\r\n\r\n", 400).await;
+    door.check("GET http://u@a.test/ HTTP/1.1\r\nhost: a.test\r\n\r\n", 400)
         .await;
-    door.check(
-        "GET http://u@a.test/ HTTP/1.1\r\nhost: a.test\r\n\r\n",
-        400,
-        Us,
-    )
-    .await;
     door.check(
         "GET http://u@a.test/ HTTP/1.1\r\nhost: u@a.test\r\n\r\n",
         400,
-        Us,
     )
     .await;
-    door.check(
-        "GET http:///x HTTP/1.1\r\nhost: a.test\r\n\r\n",
-        400,
-        Library,
-    )
-    .await;
+    door.check("GET http:///x HTTP/1.1\r\nhost: a.test\r\n\r\n", 400)
+        .await;
     door.is_unharmed().await;
 }
 
@@ -185,8 +155,7 @@ async fn a_request_of_http_1_0_names_one_host_too() {
         "GET / HTTP/1.0\r\n\r\n",
         "GET / HTTP/1.0\r\nhost: a\r\nhost: b\r\n\r\n",
     ] {
-        door.check_on(door.proxy.plain().await, request, 400, Us)
-            .await;
+        door.check_on(door.proxy.plain().await, request, 400).await;
     }
     door.is_unharmed().await;
 }
@@ -194,34 +163,26 @@ async fn a_request_of_http_1_0_names_one_host_too() {
 #[tokio::test]
 async fn a_body_is_framed_in_one_way() {
     let door = Door::new().await;
-    let check = async |fields: &str, status, by| door.check(&with(fields), status, by).await;
-    check("transfer-encoding: gzip, chunked", 501, Us).await;
-    check("transfer-encoding: chunked, chunked", 400, Us).await;
-    check("transfer-encoding: x, chunked", 400, Us).await;
-    check("transfer-encoding: , chunked", 400, Us).await;
+    let check = async |fields: &str, status| door.check(&with(fields), status).await;
+    check("transfer-encoding: gzip, chunked", 501).await;
+    check("transfer-encoding: chunked, chunked", 400).await;
+    check("transfer-encoding: x, chunked", 400).await;
+    check("transfer-encoding: , chunked", 400).await;
     check(
         "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
         400,
-        Us,
     )
     .await;
     check(
         "transfer-encoding: identity\r\ntransfer-encoding: chunked",
         400,
-        Us,
     )
     .await;
-    check(
-        "transfer-encoding: gzip\r\nTransfer-Encoding: chunked",
-        400,
-        Us,
-    )
-    .await;
-    // hyper refuses every coding that does not end with `chunked`, also the
-    // known ones, for which we would say 501.
+    check("transfer-encoding: gzip\r\nTransfer-Encoding: chunked", 400).await;
+    for coding in ["gzip", "chunked, gzip", "deflate"] {
+        check(&format!("transfer-encoding: {coding}"), 501).await;
+    }
     for coding in [
-        "gzip",
-        "chunked, gzip",
         "identity",
         "xchunked",
         "chunked;q=1",
@@ -231,7 +192,7 @@ async fn a_body_is_framed_in_one_way() {
         "",
         "chunked\r\ntransfer-encoding: identity",
     ] {
-        check(&format!("transfer-encoding: {coding}"), 400, Library).await;
+        check(&format!("transfer-encoding: {coding}"), 400).await;
     }
     for length in [
         "5\r\ncontent-length: 6",
@@ -245,10 +206,9 @@ async fn a_body_is_framed_in_one_way() {
         "1e1",
         "99999999999999999999",
     ] {
-        check(&format!("content-length: {length}"), 400, Library).await;
+        check(&format!("content-length: {length}"), 400).await;
     }
-    // As large as can be counted: hyper calls the request too large.
-    check("content-length: 18446744073709551615", 431, Library).await;
+    check("content-length: 18446744073709551615", 400).await;
     door.is_unharmed().await;
 }
 
@@ -256,42 +216,32 @@ async fn a_body_is_framed_in_one_way() {
 async fn a_coding_on_http_1_0_is_refused() {
     let door = Door::new().await;
     let request = "POST / HTTP/1.0\r\nhost: a.test\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
-    door.check(request, 400, Library).await;
+    door.check(request, 400).await;
     door.is_unharmed().await;
 }
 
 #[tokio::test]
-async fn a_length_beside_chunks_counts_for_nothing_and_the_connection_ends() {
+async fn a_length_beside_chunks_is_refused() {
+    let door = Door::new().await;
     for fields in [
         "content-length: 3\r\ntransfer-encoding: chunked",
         "transfer-encoding: chunked\r\ncontent-length: 3",
         "content-length: 3\r\ntransfer-encoding: chunked\r\ncontent-length: 4",
     ] {
-        let door = Door::new().await;
-        let mut client = door.proxy.plain().await;
-        let request = with(fields) + "5\r\nhello\r\n0\r\n\r\n" + &get("a.test", "/smuggled");
-        let answer = client.ask(request).await;
-        assert_eq!((answer.status, answer.whole), (200, true), "{fields}");
-        assert!(client.is_closed().await, "{fields}");
-        let [request] = door.backend.requests().try_into().unwrap();
-        assert_eq!(
-            (request.text().as_str(), request.field("content-length")),
-            ("hello", None)
-        );
+        door.check(&with(fields), 400).await;
     }
+    door.is_unharmed().await;
 }
 
 #[tokio::test]
 async fn control_characters_are_refused_wherever_they_stand() {
     let door = Door::new().await;
     for odd in ["\0", "\r", "\n", "\t", "\u{7f}", " "] {
-        door.check(&asking(&format!("/a{odd}b")), 400, Library)
-            .await;
+        door.check(&asking(&format!("/a{odd}b")), 400).await;
     }
     for odd in ["\0", "\r", "\u{1}", "\u{7f}"] {
-        door.check(&with(&format!("x: a{odd}b")), 400, Library)
-            .await;
-        door.check(&with(&format!("x{odd}: a")), 400, Library).await;
+        door.check(&with(&format!("x: a{odd}b")), 400).await;
+        door.check(&with(&format!("x{odd}: a")), 400).await;
     }
     for lines in [
         "x : a",
@@ -301,43 +251,25 @@ async fn control_characters_are_refused_wherever_they_stand() {
         ": a",
         "x: a\nb",
     ] {
-        door.check(&with(lines), 400, Library).await;
+        door.check(&with(lines), 400).await;
     }
-    door.check("GET / HTTP/1.1\r\nhost : a.test\r\n\r\n", 400, Library)
+    door.check("GET / HTTP/1.1\r\nhost : a.test\r\n\r\n", 400)
         .await;
-    door.check(
-        "GET / HTTP/1.1\r\n x: y\r\nhost: a.test\r\n\r\n",
-        400,
-        Library,
-    )
-    .await;
+    door.check("GET / HTTP/1.1\r\n x: y\r\nhost: a.test\r\n\r\n", 400)
+        .await;
     door.is_unharmed().await;
 }
 
-/// RFC 9112 §2.2 lets a bare line feed end a line, and hyper does so. What
-/// goes to the endpoint is written anew.
+/// RFC 9112 §2.2 lets a bare line feed end a line; two readers of one head
+/// have read it in two ways for that.
 #[tokio::test]
-async fn lines_that_end_in_a_bare_line_feed_are_written_anew() {
-    let backend = Backend::echo().await;
-    let proxy = Proxy::before(backend.at());
-    let answer = proxy
-        .plain()
-        .await
-        .ask("GET / HTTP/1.1\nhost: a.test\nx: a\ny: b\n\n")
+async fn lines_that_end_in_a_bare_line_feed_are_refused() {
+    let door = Door::new().await;
+    door.check("GET / HTTP/1.1\nhost: a.test\nx: a\n\n", 400)
         .await;
-    assert_eq!(answer.status, 200);
-    let head = backend.last().head;
-    assert_eq!(
-        head.iter().filter(|b| **b == b'\n').count(),
-        head.windows(2).filter(|w| w == b"\r\n").count()
-    );
-    assert_eq!(
-        (
-            backend.last().field("x").unwrap(),
-            backend.last().field("y").unwrap()
-        ),
-        ("a".into(), "b".into())
-    );
+    door.check("GET / HTTP/1.1\r\nhost: a.test\nx: a\r\n\r\n", 400)
+        .await;
+    door.is_unharmed().await;
 }
 
 #[tokio::test]
@@ -347,8 +279,6 @@ async fn a_request_line_is_a_request_line() {
         " GET / HTTP/1.1",
         "GET  / HTTP/1.1",
         "GET /  HTTP/1.1",
-        "GET / HTTP/1.2",
-        "GET / HTTP/2.0",
         "GET / http/1.1",
         "GET /",
         "G@T / HTTP/1.1",
@@ -358,7 +288,7 @@ async fn a_request_line_is_a_request_line() {
         "GET /a?\"<> HTTP/1.1",
         "\u{16}\u{3}\u{1}\u{2}",
     ] {
-        door.check(&format!("{line}\r\nhost: a.test\r\n\r\n"), 400, Library)
+        door.check(&format!("{line}\r\nhost: a.test\r\n\r\n"), 400)
             .await;
     }
     for target in [
@@ -372,18 +302,20 @@ async fn a_request_line_is_a_request_line() {
         "/a\\",
         "/a%00?x",
     ] {
-        door.check(&asking(target), 400, Us).await;
+        door.check(&asking(target), 400).await;
     }
     door.is_unharmed().await;
 }
 
-/// hyper closes without a word for those who begin to speak HTTP/2.
 #[tokio::test]
-async fn http_2_without_alpn_is_closed() {
+async fn another_version_of_http_is_505() {
     let door = Door::new().await;
-    let mut client = door.proxy.plain().await;
-    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-    assert!(client.is_closed().await);
+    for request in [
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "GET / HTTP/3.0\r\nhost: a.test\r\n\r\n",
+    ] {
+        door.check(request, 505).await;
+    }
     door.is_unharmed().await;
 }
 
@@ -393,12 +325,11 @@ async fn methods_for_tunnels_and_traces_are_405() {
     door.check(
         "CONNECT a.test:443 HTTP/1.1\r\nhost: a.test:443\r\n\r\n",
         405,
-        Us,
     )
     .await;
-    door.check("CONNECT / HTTP/1.1\r\nhost: a.test\r\n\r\n", 405, Us)
+    door.check("CONNECT / HTTP/1.1\r\nhost: a.test\r\n\r\n", 405)
         .await;
-    door.check("TRACE / HTTP/1.1\r\nhost: a.test\r\n\r\n", 405, Us)
+    door.check("TRACE / HTTP/1.1\r\nhost: a.test\r\n\r\n", 405)
         .await;
     let answer = door
         .proxy
@@ -417,18 +348,17 @@ async fn methods_for_tunnels_and_traces_are_405() {
 async fn what_is_too_long_is_414_or_431() {
     let door = Door::new().await;
     let target = |bytes: usize| asking(&format!("/{}", "a".repeat(bytes)));
-    door.check(&target(16 * 1024), 414, Us).await;
+    door.check(&target(16 * 1024), 414).await;
     // Longer than hyper's own bounds, of a target and of its buffer: which of
     // them is met first hangs on how the bytes come.
     let mut client = door.proxy.plain().await;
     let answer = client.ask(target(65_536)).await;
     assert!(matches!(answer.status, 414 | 431) && client.is_closed().await);
-    door.check(&with(&format!("x: {}", "y".repeat(32 * 1024))), 431, Us)
+    door.check(&with(&format!("x: {}", "y".repeat(32 * 1024))), 431)
         .await;
-    door.check(&with(&["x: y"; 100].join("\r\n")), 431, Library)
-        .await;
+    door.check(&with(&["x: y"; 100].join("\r\n")), 431).await;
     let line = format!("x: {}", "y".repeat(8 * 1024));
-    door.check(&with(&[line.as_str(); 4].join("\r\n")), 431, Us)
+    door.check(&with(&[line.as_str(); 4].join("\r\n")), 431)
         .await;
     door.is_unharmed().await;
 }
@@ -449,18 +379,13 @@ async fn what_is_just_short_enough_is_served() {
 #[tokio::test]
 async fn an_expectation_that_nobody_knows_is_417() {
     let door = Door::new().await;
-    door.check(&with("expect: tea\r\ncontent-length: 2"), 417, Us)
+    door.check(&with("expect: tea\r\ncontent-length: 2"), 417)
         .await;
-    door.check(
-        &with("expect: 100-continue, tea\r\ncontent-length: 2"),
-        417,
-        Us,
-    )
-    .await;
+    door.check(&with("expect: 100-continue, tea\r\ncontent-length: 2"), 417)
+        .await;
     door.check(
         &with("expect: 100-continue\r\nexpect: tea\r\ncontent-length: 2"),
         417,
-        Us,
     )
     .await;
     door.is_unharmed().await;
@@ -471,7 +396,7 @@ async fn a_body_over_max_body_is_413() {
     let backend = Backend::echo().await;
     let proxy = Proxy::with(&format!("upstream: {}\nmax_body: 10B", backend.at()));
     let door = Door { backend, proxy };
-    door.check(&with("content-length: 11"), 413, Us).await;
+    door.check(&with("content-length: 11"), 413).await;
     let ten = with("content-length: 10") + "0123456789";
     assert_eq!(door.proxy.plain().await.ask(ten).await.status, 200);
 }
@@ -787,14 +712,13 @@ async fn frames_of_refused_methods_expectations_and_sizes() {
         .await;
     door.check_frames(&and(&[("expect", "tea")]), None, Heard::Status(417))
         .await;
-    // Extended CONNECT is not offered yet (RFC 8441 §3).
+    // RFC 8441: for WebSocket alone.
     let extended = [
-        vec![(":method", "CONNECT"), (":protocol", "websocket")],
+        vec![(":method", "CONNECT"), (":protocol", "connect-udp")],
         base()[1..].to_vec(),
     ]
     .concat();
-    door.check_frames(&extended, None, Heard::Reset(PROTOCOL_ERROR))
-        .await;
+    door.check_frames(&extended, None, Heard::Status(405)).await;
     let target = format!("/{}", "a".repeat(16 * 1024));
     let mut long: Vec<(&str, &str)> = base();
     long[3].1 = &target;

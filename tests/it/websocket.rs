@@ -1,6 +1,6 @@
 //! `Upgrade`: WebSockets pass, all other tokens are dropped and the request is served.
 
-use crate::harness::{Backend, Client, Conn, Proxy, answer, get, ok};
+use crate::harness::{Backend, Client, Conn, END_STREAM, Heard, Kind, Proxy, answer, get, ok};
 
 const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nhost: a.test\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
                          sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -205,4 +205,95 @@ async fn an_upgrade_of_another_method_or_with_a_body_is_served_without() {
         assert_eq!(proxy.plain().await.ask(&request).await.text(), "served");
         assert_eq!(backend.last().field("upgrade"), None, "{request}");
     }
+}
+
+/// Over HTTP/2 the handshake is an extended CONNECT (RFC 8441), which becomes
+/// the one that endpoints know.
+#[tokio::test]
+async fn a_websocket_passes_over_a_stream_of_h2() {
+    let backend = Backend::script(|mut conn: Conn| async move {
+        let request = conn.request().await.unwrap();
+        assert_eq!(request.first_line(), "GET /chat HTTP/1.1");
+        assert_eq!(request.field("upgrade").unwrap(), "websocket");
+        assert_eq!(request.field("sec-websocket-version").unwrap(), "13");
+        assert_eq!(request.field("sec-websocket-key").unwrap().len(), 24);
+        conn.send([switched(), b"hello;".to_vec()].concat()).await;
+        while let Some(word) = conn.wire().up_to(b";").await {
+            conn.send(word).await;
+        }
+        conn.send("bye").await;
+    })
+    .await;
+    let proxy = Proxy::before(backend.at());
+    let mut frames = proxy.frames("a.test").await;
+    frames.headers(1, &CONNECT, 0).await;
+    frames.send(Kind::Data, 0, 1, b"early;").await;
+    let head = frames.next_of(1).await;
+    assert!(head.is_head() && !head.ends_stream());
+    let mut got = Vec::new();
+    while got.len() < 12 {
+        got.extend(frames.next_of(1).await.payload);
+    }
+    assert_eq!(got, b"hello;early;");
+    // The client's end passes, and what comes after it the other way, too.
+    frames.send(Kind::Data, END_STREAM, 1, b"").await;
+    assert_eq!(frames.next_of(1).await.payload, b"bye");
+    assert!(frames.next_of(1).await.ends_stream());
+    backend.wait_for(|seen| seen.over == 1).await;
+    let line = &proxy.logged(1).await[0];
+    assert_eq!(
+        (&line["status"], &line["bytes_in"], &line["bytes_out"]),
+        (&101.into(), &6.into(), &15.into())
+    );
+}
+
+const CONNECT: [(&str, &str); 5] = [
+    (":method", "CONNECT"),
+    (":protocol", "websocket"),
+    (":scheme", "https"),
+    (":authority", "a.test"),
+    (":path", "/chat"),
+];
+
+/// A 200 would be a handshake accepted to the client.
+#[tokio::test]
+async fn an_endpoint_that_does_not_switch_is_502_over_h2() {
+    let backend = Backend::echo().await;
+    let proxy = Proxy::before(backend.at());
+    let mut frames = proxy.frames("a.test").await;
+    frames.headers(1, &CONNECT, 0).await;
+    assert_eq!(frames.heard(1).await, Heard::Status(502));
+    let line = &proxy.logged(1).await[0];
+    assert_eq!(line["reason"], "http_upgrade_failed");
+}
+
+/// What an endpoint refuses, it refuses itself.
+#[tokio::test]
+async fn a_refusal_of_the_endpoints_passes_over_h2() {
+    let backend = Backend::answering(answer("403 Forbidden\ncontent-length: 0", "")).await;
+    let proxy = Proxy::before(backend.at());
+    let mut frames = proxy.frames("a.test").await;
+    frames.headers(1, &CONNECT, 0).await;
+    assert_eq!(frames.heard(1).await, Heard::Status(403));
+}
+
+/// The endpoint's connection lived on behind a stream that was gone.
+#[tokio::test]
+async fn a_stream_that_is_reset_ends_its_websocket() {
+    let backend = chat_of_any_key().await;
+    let proxy = Proxy::before(backend.at());
+    let mut frames = proxy.frames("a.test").await;
+    frames.headers(1, &CONNECT, 0).await;
+    assert_eq!(frames.heard(1).await, Heard::Status(200));
+    frames.send(Kind::Reset, 0, 1, &8u32.to_be_bytes()).await;
+    backend.wait_for(|seen| seen.over == 1).await;
+}
+
+async fn chat_of_any_key() -> Backend {
+    Backend::script(|mut conn: Conn| async move {
+        conn.request().await.unwrap();
+        conn.send(switched()).await;
+        conn.closed().await;
+    })
+    .await
 }

@@ -4,10 +4,11 @@
 use std::io;
 use std::sync::Arc;
 
-use hyper::rt::ReadBufCursor;
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+
+use tokio::io::ReadBuf;
 
 use super::BURST;
 use crate::server::lent::Lent;
@@ -52,7 +53,7 @@ impl Session {
     pub(super) fn advance(
         &mut self,
         outgoing: &mut Lent,
-        mut reader: Option<&mut ReadBufCursor<'_>>,
+        mut reader: Option<&mut ReadBuf<'_>>,
     ) -> io::Result<()> {
         let mut failed = None;
         loop {
