@@ -46,6 +46,9 @@ pub struct Listen {
     pub https: Vec<ListenAddress>,
     /// Empty where `http: off`.
     pub http: Vec<ListenAddress>,
+    /// Networks whose connections have to begin with a PROXY protocol header,
+    /// on all listeners.
+    pub proxy_protocol_from: Vec<IpNet>,
 }
 
 /// One address to listen on.

@@ -8,6 +8,7 @@ pub mod holder;
 mod lent;
 pub mod listener;
 mod noise;
+pub mod proxy_protocol;
 mod transport;
 mod tunnel;
 mod worker;

@@ -44,6 +44,11 @@ pub(super) struct Listen {
     pub(super) https: Value,
     /// The same, or `off`. Absent: 80.
     pub(super) http: Value,
+    /// Networks or single addresses of proxies whose connections begin with a
+    /// PROXY protocol header (v1 or v2), and the client's address is the one in
+    /// it; a connection of theirs that does not is closed. From all others no
+    /// header is believed. Absent: none.
+    pub(super) proxy_protocol_from: Value,
     #[serde(flatten)]
     pub(super) unknown: Entries<IgnoredAny>,
 }

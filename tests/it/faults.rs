@@ -95,6 +95,7 @@ fn the_defaults_are_as_documented() {
     let config = valid("sites: { app.localhost: 3000 }\n");
     assert_eq!(config.listen.https, [ListenAddress::Port(443)]);
     assert_eq!(config.listen.http, [ListenAddress::Port(80)]);
+    assert_eq!(config.listen.proxy_protocol_from, []);
     assert_eq!(config.certificates.directory, Path::new("certs"));
     assert_eq!(config.certificates.otherwise, Otherwise::LocalCa);
     assert_eq!(config.trusted_proxies, []);
@@ -284,7 +285,7 @@ fn on_and_off_in_every_spelling() {
 #[test]
 fn the_rest_of_the_keys() {
     let config = valid(
-        "listen: { https: [8443, \"127.0.0.1:9443\", \"[::1]:9443\"], http: \"127.0.0.1:0\" }
+        "listen: { https: [8443, \"127.0.0.1:9443\", \"[::1]:9443\"], http: \"127.0.0.1:0\", proxy_protocol_from: [10.0.0.1, \"fd00::/8\"] }
 certificates: { directory: /etc/certs, otherwise: refuse }
 trusted_proxies: [10.0.0.0/8, 192.168.1.7, \"fd00::/8\", \"::1\"]
 log: { format: combined, requests: off }
@@ -303,6 +304,13 @@ fallback: { upstream: 1, host: app.internal:8080, hsts: 1d }
         ["port 8443", "127.0.0.1:9443", "[::1]:9443"]
     );
     assert_eq!(shown(&config.listen.http), ["127.0.0.1:0"]);
+    let before_us: Vec<String> = config
+        .listen
+        .proxy_protocol_from
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(before_us, ["10.0.0.1/32", "fd00::/8"]);
     assert_eq!(config.certificates.directory, Path::new("/etc/certs"));
     assert_eq!(config.certificates.otherwise, Otherwise::Refuse);
     let networks: Vec<String> = config

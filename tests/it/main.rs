@@ -13,6 +13,7 @@ mod headers;
 mod layers;
 mod limits;
 mod pages;
+mod proxy_protocol;
 mod readme;
 mod refusals;
 mod retry;

@@ -13,14 +13,16 @@ use crate::upstream::Address;
 
 const HTTPS: ListenAddress = ListenAddress::Port(443);
 const HTTP: ListenAddress = ListenAddress::Port(80);
+const KEYS: &str = "the keys `https`, `http` and `proxy_protocol_from`";
 const WHAT: &str = "a port, `addr:port`, or a list of these";
 
 impl Check<'_> {
     pub(super) fn listen(&mut self, written: &Shape<file::Listen>, at: &Path) -> Option<Listen> {
-        let Some(written) = self.mapping(written, at, "the keys `https` and `http`")? else {
+        let Some(written) = self.mapping(written, at, KEYS)? else {
             return Some(Listen {
                 https: vec![HTTPS],
                 http: vec![HTTP],
+                proxy_protocol_from: Vec::new(),
             });
         };
         self.keys(&written.unknown, at, words::LISTEN, "`listen`");
@@ -43,9 +45,11 @@ impl Check<'_> {
                 .map(|(address, _)| address)
                 .collect::<Option<Vec<_>>>()
         };
+        let proxies = self.networks(&written.proxy_protocol_from, &at.key("proxy_protocol_from"));
         Some(Listen {
             https: all(https)?,
             http: all(http)?,
+            proxy_protocol_from: proxies?,
         })
     }
 

@@ -11,7 +11,7 @@ pub(super) const TOP: &[&str] = &[
     "sites",
     "fallback",
 ];
-pub(super) const LISTEN: &[&str] = &["https", "http"];
+pub(super) const LISTEN: &[&str] = &["https", "http", "proxy_protocol_from"];
 pub(super) const CERTIFICATES: &[&str] = &["directory", "otherwise"];
 pub(super) const LOG: &[&str] = &["format", "requests"];
 pub(super) const POLICIES: &[&str] = &["host", "plain_http", "hsts", "max_body"];
@@ -48,7 +48,6 @@ pub(super) const REQUIRED: &[&str] = &[
 /// Keys of the reference that a later version brings.
 pub(super) const NOT_YET: &[&str] = &[
     "http3",
-    "proxy_protocol_from",
     "acme",
     "metrics",
     "balance",
@@ -132,6 +131,7 @@ const ELSEWHERE: &[(&str, &[&str])] = &[
     ("key", &["private_key"]),
     ("directory", &["dir", "folder", "path"]),
     ("https", &["port", "ssl", "tls"]),
+    ("proxy_protocol_from", &["accept_proxy", "proxy_protocol"]),
     (
         "response_timeout",
         &["proxy_read_timeout", "read_timeout", "timeout"],

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -46,6 +47,14 @@ impl Front {
             .await
             .unwrap();
         Client::of_tls(stream)
+    }
+
+    /// The same behind bytes that a proxy before us sends first.
+    pub(crate) async fn tls_behind(&self, first: &[u8], name: &str) -> io::Result<Client> {
+        let config = self.client_config(&["http/1.1"]);
+        self.handshake_behind(first, name, config)
+            .await
+            .map(Client::of_tls)
     }
 
     /// A client of HTTP/2 that keeps the rules.
@@ -92,8 +101,18 @@ impl Front {
         name: &str,
         config: impl Into<Arc<ClientConfig>>,
     ) -> io::Result<TlsStream<TcpStream>> {
-        let stream = within(TcpStream::connect(self.https)).await?;
+        self.handshake_behind(b"", name, config).await
+    }
+
+    async fn handshake_behind(
+        &self,
+        first: &[u8],
+        name: &str,
+        config: impl Into<Arc<ClientConfig>>,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let mut stream = within(TcpStream::connect(self.https)).await?;
         stream.set_nodelay(true)?;
+        within(stream.write_all(first)).await?;
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         within(TlsConnector::from(config.into()).connect(name, stream)).await
     }
