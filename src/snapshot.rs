@@ -20,6 +20,8 @@ pub struct Snapshot {
     /// Every endpoint of every site.
     pub endpoints: Endpoints,
     pub trusted_proxies: Vec<IpNet>,
+    /// Whose connections begin with a PROXY protocol header.
+    pub proxy_protocol_from: Vec<IpNet>,
     pub tls: Arc<Tls>,
     /// The port that a redirect to https names.
     pub https_port: u16,
@@ -61,6 +63,7 @@ impl Snapshot {
             fallback,
             endpoints,
             trusted_proxies: config.trusted_proxies.clone(),
+            proxy_protocol_from: config.listen.proxy_protocol_from.clone(),
             tls: Arc::new(tls),
             https_port: config
                 .listen

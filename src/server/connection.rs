@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use super::clocks::{Clocks, FAREWELL_TIMEOUT, Seen, Struck};
+use super::proxy_protocol;
 use super::transport::{Io, Transport};
 use super::worker::Worker;
 use super::{h1, h2};
@@ -38,6 +39,14 @@ pub(super) async fn run(
     speaks: Speaks,
     worker: Rc<Worker>,
 ) {
+    let address = match client(&socket, address, &worker).await {
+        Ok(address) => address,
+        Err(error) => {
+            tracing::debug!(proxy = %address.ip(), %error, "connection without its PROXY protocol header");
+            worker.noise.proxy_header();
+            return;
+        }
+    };
     let tie = Rc::new(Tie::default());
     let mut peer = Peer {
         address,
@@ -56,6 +65,10 @@ pub(super) async fn run(
             if let Err(error) = within(HANDSHAKE_TIMEOUT, |cx| transport.poll_handshake(cx)).await {
                 tracing::debug!(client = %address.ip(), %error, "TLS handshake failed");
                 worker.noise.handshake();
+                if transport.becomes_plain() {
+                    let _ = transport.put(HTTPS_ONLY);
+                    farewell(&Io::new(transport)).await;
+                }
                 return;
             }
             peer.chosen = transport.chosen();
@@ -77,6 +90,27 @@ pub(super) async fn run(
     } else {
         h1::serve(driver, peer).await;
     }
+}
+
+/// What a client is told that speaks plain HTTP where TLS is spoken.
+const HTTPS_ONLY: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    content-type: text/plain; charset=utf-8\r\nproxy-status: hostmux; error=http_request_error\r\n\
+    content-length: 58\r\nconnection: close\r\n\r\nThis port speaks https. Write https:// before the address.";
+
+/// The address of the client: the socket's own, or what a listed proxy says.
+async fn client(
+    socket: &TcpStream,
+    address: SocketAddr,
+    worker: &Worker,
+) -> io::Result<SocketAddr> {
+    let snapshot = worker.proxy.live().current();
+    let listed = &snapshot.proxy_protocol_from;
+    if !listed.iter().any(|network| network.contains(&address.ip())) {
+        return Ok(address);
+    }
+    let mut header = std::pin::pin!(proxy_protocol::take(socket));
+    let source = within(HANDSHAKE_TIMEOUT, |cx| header.as_mut().poll(cx)).await?;
+    Ok(source.unwrap_or(address))
 }
 
 /// What is done besides HTTP whenever a connection is polled.
@@ -178,8 +212,12 @@ impl Driver {
 
 /// Says goodbye, and listens a while so that the last answer is not lost to a reset.
 pub(super) async fn close(driver: Driver) {
+    farewell(&driver.io).await;
+}
+
+async fn farewell(io: &Io) {
     let _ = within(LINGER_TIMEOUT, |cx| {
-        let mut transport = driver.io.0.borrow_mut();
+        let mut transport = io.0.borrow_mut();
         std::task::ready!(transport.poll_shutdown(cx))?;
         transport.poll_discard(cx)
     })

@@ -13,6 +13,7 @@ pub(super) struct Noise {
     heads: AtomicU64,
     requests: AtomicU64,
     refused: AtomicU64,
+    proxy_headers: AtomicU64,
     told: Mutex<Option<Instant>>,
 }
 
@@ -37,6 +38,11 @@ impl Noise {
         self.count(&self.refused);
     }
 
+    /// A connection of a listed proxy that did not begin with its header.
+    pub(super) fn proxy_header(&self) {
+        self.count(&self.proxy_headers);
+    }
+
     fn count(&self, counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
@@ -52,6 +58,7 @@ impl Noise {
             failed_handshakes = self.handshakes.load(Ordering::Relaxed),
             late_heads = self.heads.load(Ordering::Relaxed),
             malformed_requests = self.requests.load(Ordering::Relaxed),
+            malformed_proxy_headers = self.proxy_headers.load(Ordering::Relaxed),
             connections_over_limit = self.refused.load(Ordering::Relaxed),
             "connections that made no request, since the start",
         );

@@ -87,8 +87,10 @@ impl Transport {
                 return Poll::Ready(Ok(()));
             };
             if let Err(error) = session.advance(&mut self.outgoing, None) {
-                // The alert tells the client why.
-                let _ = self.poll_send(cx);
+                // The alert tells the client why, if it can read one.
+                if !self.looks_plain() {
+                    let _ = self.poll_send(cx);
+                }
                 return Poll::Ready(Err(error));
             }
             if !session.tls.is_handshaking() {
@@ -105,6 +107,23 @@ impl Transport {
             }
             ready!(self.poll_receive(cx))?;
         }
+    }
+
+    /// Goes on without TLS if what came instead of a handshake looks like a
+    /// plain request: so that its client can be told.
+    pub(crate) fn becomes_plain(&mut self) -> bool {
+        let plain = self.looks_plain();
+        if plain {
+            self.session = None;
+            self.outgoing.give_back();
+        }
+        plain
+    }
+
+    fn looks_plain(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| {
+            session.tls.is_handshaking() && session.first.is_some_and(|b| b.is_ascii_uppercase())
+        })
     }
 
     /// The identity the client was shown in its handshake.
@@ -363,6 +382,7 @@ impl Transport {
             Poll::Ready(Ok(())) => {
                 let bytes = into.filled().len();
                 session.incoming.filled(bytes);
+                session.note_first();
                 session.ended |= bytes == 0;
                 self.received_bytes += bytes as u64;
                 Poll::Ready(Ok(()))

@@ -1,6 +1,6 @@
 //! Bounds that a hostile or a slow client meets.
 
-use crate::harness::{Backend, Conn, Heard, Kind, Proxy, frame, get, headers};
+use crate::harness::{Backend, Conn, END_STREAM, Heard, Kind, Proxy, frame, get, headers};
 
 const FIELDS: [(&str, &str); 4] = [
     (":method", "GET"),
@@ -160,4 +160,37 @@ async fn an_endpoint_that_does_not_read_holds_its_client_back() {
     const MORE_THAN_SOCKETS_HOLD: usize = 64 << 20;
     let sent = client.wire().send_until_stuck(MORE_THAN_SOCKETS_HOLD).await;
     assert!(sent < MORE_THAN_SOCKETS_HOLD, "{sent} bytes were taken");
+}
+
+/// The endpoint was told of a whole, empty request, whose stream was then
+/// reset for the bytes it had not announced.
+#[tokio::test]
+async fn a_length_of_none_with_a_body_over_h2_reaches_no_endpoint() {
+    let backend = Backend::echo().await;
+    let proxy = Proxy::before(backend.at());
+    let mut frames = proxy.frames("a.test").await;
+    let fields = [FIELDS.as_slice(), &[("content-length", "0")]].concat();
+    frames.headers(1, &fields, 0).await;
+    frames.send(Kind::Data, END_STREAM, 1, b"hello").await;
+    assert_eq!(frames.heard(1).await, Heard::Reset(1));
+    frames.headers(3, &fields, 0).await;
+    frames.send(Kind::Data, END_STREAM, 3, b"").await;
+    assert_eq!(frames.heard(3).await, Heard::Status(200));
+    assert_eq!(backend.requests().len(), 1);
+}
+
+/// curl takes a reset behind a whole answer for a failure.
+#[tokio::test]
+async fn an_early_answer_over_h2_is_not_followed_by_a_reset_while_the_body_comes() {
+    let backend = Backend::echo().await;
+    let proxy = Proxy::with(&format!("upstream: {}\nmax_body: 4B", backend.at()));
+    let mut frames = proxy.frames("a.test").await;
+    frames.headers(1, &FIELDS, 0).await;
+    frames.send(Kind::Data, 0, 1, b"hello").await;
+    assert_eq!(frames.heard(1).await, Heard::Status(413));
+    while !frames.next_of(1).await.ends_stream() {}
+    frames.send(Kind::Data, END_STREAM, 1, b"world").await;
+    frames.headers(3, &FIELDS, END_STREAM).await;
+    // Nothing was said of the first stream meanwhile.
+    assert_eq!(frames.next().await.unwrap().stream, 3);
 }

@@ -10,6 +10,7 @@ mod drain;
 mod faults;
 mod forwarding;
 mod headers;
+mod interim;
 mod layers;
 mod limits;
 mod pages;

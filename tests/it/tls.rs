@@ -259,3 +259,16 @@ async fn the_end_is_said_before_the_connection_is_closed() {
     within(stream.read_to_end(&mut answer)).await.unwrap();
     assert!(answer.ends_with(b"hello"));
 }
+
+/// A debug build panicked: rustls was shown what it could not read again.
+#[tokio::test]
+async fn a_plain_request_on_the_https_port_is_told_so() {
+    let backend = Backend::echo().await;
+    let proxy = Proxy::before(backend.at());
+    let mut client = Client::connect(proxy.https).await;
+    let answer = client.get("a.test", "/").await;
+    assert_eq!((answer.status, answer.whole), (400, true));
+    assert!(answer.text().contains("https://"));
+    assert!(client.is_closed().await);
+    assert_eq!(backend.connections(), 0);
+}

@@ -32,6 +32,8 @@ pub(super) struct Session {
     /// The client said that it sends no more (close_notify, or EOF).
     pub(super) ended: bool,
     said_goodbye: bool,
+    /// The first byte that came: 22 begins a handshake (RFC 8446 §5.1).
+    pub(super) first: Option<u8>,
 }
 
 impl Session {
@@ -44,7 +46,14 @@ impl Session {
             chosen: None,
             ended: false,
             said_goodbye: false,
+            first: None,
         })
+    }
+
+    pub(super) fn note_first(&mut self) {
+        if self.first.is_none() {
+            self.first = self.incoming.bytes().first().copied();
+        }
     }
 
     /// Opens all whole records that were received: into the reader's room
@@ -89,8 +98,10 @@ impl Session {
                     more = false
                 }
                 Ok(_) => failed = Some(rustls::Error::HandshakeNotComplete),
-                // rustls has queued an alert, which the next turns encode.
+                // rustls has queued an alert, which the next turns encode. What it
+                // could not read it must not be shown again.
                 Err(error) => {
+                    discard = self.incoming.bytes().len();
                     more = failed.is_none();
                     failed.get_or_insert(error);
                 }
