@@ -19,7 +19,8 @@
 //!    its own idle connections to endpoints, and its own coarse clock ([`rt`]).
 //! 2. `server::transport` is the client's socket. What a wake-up writes leaves
 //!    in one send; over TLS it is sealed into full records first.
-//! 3. `server::connection` drives hyper's HTTP/1 or HTTP/2, chosen by ALPN.
+//! 3. `server::h1` or `server::h2`, chosen by ALPN, reads a request. What no one
+//!    could read is a fault that the proxy tells like every other.
 //! 4. [`proxy::Proxy::serve`] answers one request. Its inner ring admits it
 //!    ([`proxy::strict`], before any endpoint is asked), finds the [`site`],
 //!    and forwards it. An error becomes a response there and nowhere else.
@@ -55,7 +56,7 @@
 //!   line, exactly one an exchange, when its body has ended.
 //! - A request sees one snapshot. A snapshot never changes.
 //! - No byte of framing of one side reaches the other: requests and answers
-//!   are framed anew.
+//!   are framed anew ([`framing`]).
 //! - Every queue, buffer, retry, header section, body kept in memory and wait
 //!   has a bound, with a name and a default in one place.
 //! - Tasks: one a client's connection, one a stream of HTTP/2, one clock a

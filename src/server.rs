@@ -76,6 +76,16 @@ impl Server {
     /// Dropping the future leaves the threads to it; the process's end ends them.
     pub async fn drain(mut self, timeout: Duration) -> usize {
         let until = Instant::now() + timeout;
+        let mut stopping = Vec::new();
+        for worker in &self.workers {
+            let (done, stopped) = oneshot::channel();
+            if worker.send(Job::StopAccepting(done)).is_ok() {
+                stopping.push(stopped);
+            }
+        }
+        for stopped in stopping {
+            let _ = stopped.await;
+        }
         let mut pending = Vec::new();
         for worker in &self.workers {
             let (done, drained) = oneshot::channel();

@@ -24,7 +24,10 @@ use crate::upstream::client::pool;
 pub(super) enum Job {
     Accept(Listener),
     Serve(Accepted),
-    /// Accept nothing more, finish what runs, and say so.
+    /// Accept nothing more, and say so.
+    StopAccepting(oneshot::Sender<()>),
+    /// Finish what runs, and say so. Behind [`Job::StopAccepting`] of all
+    /// threads, so that no connection comes after it.
     Drain {
         until: Instant,
         done: oneshot::Sender<usize>,
@@ -195,40 +198,24 @@ pub(super) async fn run(
                 accepting.push(tokio::task::spawn_local(accept));
             }
             Job::Serve(accepted) => serve(&worker, accepted),
-            Job::Drain { until, done } => {
+            Job::StopAccepting(done) => {
                 for accept in accepting.drain(..) {
                     accept.abort();
+                    // Cancelled, its socket is closed.
+                    let _ = accept.await;
                 }
+                let _ = done.send(());
+            }
+            Job::Drain { until, done } => {
                 worker.drain();
-                let last = tokio::time::timeout_at(until.into(), finish(&worker, &mut jobs));
-                let _ = last.await;
+                while worker.open.get() > 0
+                    && tokio::time::timeout_at(until.into(), worker.emptied.notified())
+                        .await
+                        .is_ok()
+                {}
                 let _ = done.send(worker.open.get());
                 return;
             }
-        }
-    }
-}
-
-/// Serves what was accepted before all threads had heard of the drain, and
-/// waits until every connection has ended.
-async fn finish(worker: &Rc<Worker>, jobs: &mut UnboundedReceiver<Job>) {
-    loop {
-        while let Ok(job) = jobs.try_recv() {
-            if let Job::Serve(accepted) = job {
-                serve(worker, accepted);
-            }
-        }
-        if worker.open.get() == 0 {
-            return;
-        }
-        tokio::select! {
-            () = worker.emptied.notified() => {}
-            job = jobs.recv() => match job {
-                Some(Job::Serve(accepted)) => serve(worker, accepted),
-                Some(Job::Accept(_) | Job::Drain { .. }) => {}
-                // Nobody can tell us anything more: only the connections are left.
-                None => worker.emptied.notified().await,
-            },
         }
     }
 }

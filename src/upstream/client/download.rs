@@ -287,8 +287,8 @@ impl Body for Download {
 }
 
 impl Download {
-    /// Tells of it in the next turn: with the error at once, hyper would throw
-    /// away what it was given before, the head with it.
+    /// Tells of it in the next turn: a reset at once would throw
+    /// away what was given before, the head with it (h2).
     fn break_off(
         &mut self,
         cx: &mut Context<'_>,
