@@ -5,7 +5,7 @@
 //! and hands each connection to the thread with the fewest.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::connection::Speaks;
 use super::noise::Noise;
 use super::worker::{Accepted, Census, Job};
 use crate::config::ListenAddress;
+use crate::proxy::Proxy;
 
 /// How many connections may wait to be accepted; the kernel has a bound of its own.
 const BACKLOG: i32 = 4096;
@@ -132,6 +133,7 @@ fn help(port: u16, cause: &io::Error) -> String {
 /// Accepts for as long as the thread serves. Dropped, the socket is closed.
 pub(super) async fn accept(
     listener: Listener,
+    proxy: Arc<Proxy>,
     census: Arc<Census>,
     workers: Vec<UnboundedSender<Job>>,
     noise: Arc<Noise>,
@@ -164,7 +166,7 @@ pub(super) async fn accept(
         for _ in 0..ACCEPTED_AT_ONCE {
             match accept_one(socket.get_ref()) {
                 Ok((socket, address)) => {
-                    let Some((worker, place)) = census.place(address.ip()) else {
+                    let Some((worker, place)) = census.place(counted(&proxy, address.ip())) else {
                         noise.refused();
                         continue;
                     };
@@ -188,7 +190,14 @@ pub(super) async fn accept(
                     break;
                 }
                 // The client was gone before it was accepted.
-                Err(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                // What the network has to say of a connection, or a firewall's no:
+                // if it stays, it must not spin.
+                Err(error) => {
+                    tracing::debug!(%error, "a connection was not accepted");
+                    tokio::time::sleep(PAUSE).await;
+                    break;
+                }
             }
             if census.is_full() {
                 break;
@@ -196,6 +205,15 @@ pub(super) async fn accept(
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// The address whose connections are counted together; `None` where one
+/// address stands for many clients: this machine's own, and listed proxies.
+fn counted(proxy: &Proxy, address: IpAddr) -> Option<IpAddr> {
+    let snapshot = proxy.live().current();
+    let mut shared = snapshot.proxy_protocol_from.iter();
+    let is_shared = address.is_loopback() || shared.any(|network| network.contains(&address));
+    (!is_shared).then_some(address)
 }
 
 fn accept_one(socket: &TcpListener) -> io::Result<(std::net::TcpStream, SocketAddr)> {

@@ -50,14 +50,14 @@ pub(super) struct Census {
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// The most connections of one address that is not loopback.
+/// The most connections of one address, where an address is one client.
 const CONNECTIONS_PER_ADDRESS_MAX: usize = 512;
 
 /// A counted place of one connection.
 pub(super) struct Place {
     census: Arc<Census>,
     worker: usize,
-    address: IpAddr,
+    counted: Option<IpAddr>,
 }
 
 impl Census {
@@ -80,10 +80,10 @@ impl Census {
         self.count() >= self.max
     }
 
-    /// A place with the worker that has the fewest; `None` if the address has
-    /// its share already.
-    pub(super) fn place(self: &Arc<Self>, address: IpAddr) -> Option<(usize, Place)> {
-        if !address.is_loopback() {
+    /// A place with the worker that has the fewest; `None` if the address, if
+    /// it is one that is counted, has its share already.
+    pub(super) fn place(self: &Arc<Self>, counted: Option<IpAddr>) -> Option<(usize, Place)> {
+        if let Some(address) = counted {
             let mut by_address = self
                 .by_address
                 .lock()
@@ -102,7 +102,7 @@ impl Census {
             Place {
                 census: self.clone(),
                 worker,
-                address,
+                counted,
             },
         ))
     }
@@ -111,18 +111,18 @@ impl Census {
 impl Drop for Place {
     fn drop(&mut self) {
         self.census.by_worker[self.worker].fetch_sub(1, Ordering::Relaxed);
-        if self.address.is_loopback() {
+        let Some(address) = self.counted else {
             return;
-        }
+        };
         let mut by_address = self
             .census
             .by_address
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(count) = by_address.get_mut(&self.address) {
+        if let Some(count) = by_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
-                by_address.remove(&self.address);
+                by_address.remove(&address);
             }
         }
     }
@@ -191,6 +191,7 @@ pub(super) async fn run(
             Job::Accept(listener) => {
                 let accept = listener::accept(
                     listener,
+                    worker.proxy.clone(),
                     census.clone(),
                     workers.clone(),
                     worker.noise.clone(),
