@@ -16,6 +16,7 @@ mod worker;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,7 @@ pub struct Server {
     workers: Vec<UnboundedSender<Job>>,
     threads: Vec<JoinHandle<()>>,
     addresses: Vec<(Speaks, SocketAddr)>,
+    census: Arc<Census>,
 }
 
 impl Server {
@@ -62,6 +64,7 @@ impl Server {
             workers,
             threads,
             addresses,
+            census,
         })
     }
 
@@ -76,6 +79,7 @@ impl Server {
     /// Dropping the future leaves the threads to it; the process's end ends them.
     pub async fn drain(mut self, timeout: Duration) -> usize {
         let until = Instant::now() + timeout;
+        self.census.ending.store(true, Ordering::Relaxed);
         let mut stopping = Vec::new();
         for worker in &self.workers {
             let (done, stopped) = oneshot::channel();

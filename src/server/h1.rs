@@ -171,7 +171,7 @@ impl Connection {
             && whole
             && framing != Some(Framing::UntilClose)
             && !says_close(response.headers())
-            && !self.driver.worker.is_draining();
+            && !self.driver.worker.is_ending();
         let connection = match (&tunnel, goes_on) {
             (Some(_), _) => "upgrade",
             (None, false) => "close",

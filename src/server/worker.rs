@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -46,6 +46,8 @@ pub(super) struct Accepted {
 #[derive(Default)]
 pub(super) struct Census {
     pub(super) max: usize,
+    /// No more requests are wanted on any connection: a drain has begun.
+    pub(super) ending: AtomicBool,
     by_worker: Vec<AtomicUsize>,
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -64,6 +66,7 @@ impl Census {
     pub(super) fn new(workers: usize, max: usize) -> Self {
         Self {
             max,
+            ending: AtomicBool::new(false),
             by_worker: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             by_address: Mutex::default(),
         }
@@ -132,6 +135,7 @@ impl Drop for Place {
 pub(super) struct Worker {
     pub(super) proxy: Arc<Proxy>,
     pub(super) noise: Arc<Noise>,
+    census: Arc<Census>,
     draining: Cell<bool>,
     /// By their ties' addresses: who is to be woken for the drain.
     wakers: RefCell<HashMap<usize, Waker, foldhash::fast::RandomState>>,
@@ -141,6 +145,12 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// Whether an answer should say that its connection ends.
+    pub(super) fn is_ending(&self) -> bool {
+        self.census.ending.load(Ordering::Relaxed)
+    }
+
+    /// Whether connections end as soon as nothing is under way on them.
     pub(super) fn is_draining(&self) -> bool {
         self.draining.get()
     }
@@ -179,6 +189,7 @@ pub(super) async fn run(
     let worker = Rc::new(Worker {
         proxy,
         noise,
+        census: census.clone(),
         draining: Cell::new(false),
         wakers: RefCell::default(),
         open: Cell::new(0),
