@@ -2,7 +2,7 @@
 
 mod clocks;
 mod connection;
-mod h1;
+pub mod h1;
 mod h2;
 pub mod holder;
 mod lent;

@@ -5,7 +5,7 @@
 //! request's body, and the answer's. Messages are framed anew on their way;
 //! no byte of framing of one side reaches the other.
 
-mod head;
+pub mod head;
 mod inbound;
 mod outbound;
 

@@ -17,14 +17,14 @@ const LINE_BYTES_MAX: usize = TARGET_BYTES_MAX + 256;
 
 /// A head, and what was wrong with it: then as much of it as could be read.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) parts: Parts,
-    pub(super) fault: Option<ProxyError>,
+pub struct Head {
+    pub parts: Parts,
+    pub fault: Option<ProxyError>,
 }
 
 /// Looks for the end of a head while it comes, each byte once.
 #[derive(Debug, Default)]
-pub(super) struct Scanner {
+pub struct Scanner {
     /// Read up to here.
     scanned: usize,
     /// Where the line begins that is being read.
@@ -39,7 +39,7 @@ impl Scanner {
     ///
     /// A head that cannot be served is given as soon as that is known. What
     /// follows it then means nothing.
-    pub(super) fn head(&mut self, received: &mut BytesMut) -> Option<Head> {
+    pub fn head(&mut self, received: &mut BytesMut) -> Option<Head> {
         // RFC 9112 §2.2: empty lines before a request are none of it.
         if self.scanned == 0 {
             while received.starts_with(b"\r\n") {
@@ -208,7 +208,7 @@ fn trim(line: &[u8], from: usize) -> std::ops::Range<usize> {
 }
 
 /// Whether the client would have the connection go on behind the answer (RFC 9112 §9.3).
-pub(super) fn keeps_alive(parts: &Parts) -> bool {
+pub fn keeps_alive(parts: &Parts) -> bool {
     let (mut close, mut keep) = (false, false);
     for value in parts.headers.get_all(CONNECTION) {
         for token in value.as_bytes().split(|byte| *byte == b',') {
