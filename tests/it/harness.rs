@@ -19,9 +19,9 @@ pub(crate) use backend::{Backend, Conn, Refusing, answer, ok};
 pub(crate) use certificates::Certificates;
 pub(crate) use client::{Client, get};
 pub(crate) use front::Front;
-pub(crate) use h2::{END_STREAM, Heard, Kind, frame, headers, taken};
+pub(crate) use h2::{END_STREAM, Frames, Heard, Kind, frame, headers, literal, taken};
 pub(crate) use proxy::Proxy;
-pub(crate) use wire::{Answer, Message};
+pub(crate) use wire::{Answer, Message, joined, text};
 
 /// How long anything may take before a test has failed.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -6,6 +6,7 @@ mod harness;
 
 mod access_log;
 mod cli;
+mod corpus;
 mod drain;
 mod faults;
 mod forwarding;

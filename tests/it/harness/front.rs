@@ -76,6 +76,16 @@ impl Front {
         Frames::open(stream, socket).await
     }
 
+    /// One that does not even say the preface.
+    pub(crate) async fn silent_frames(&self, name: &str) -> Frames {
+        let stream = self
+            .handshake(name, self.client_config(&["h2"]))
+            .await
+            .unwrap();
+        let socket = handle(stream.get_ref().0);
+        Frames::silent(stream, socket)
+    }
+
     /// What a client trusts and offers; the versions of TLS are the default.
     pub(crate) fn client_config(&self, alpn: &[&str]) -> ClientConfig {
         self.client_config_of(alpn, rustls::DEFAULT_VERSIONS)

@@ -132,6 +132,11 @@ impl Frame {
         self.kind == Kind::Headers as u8
     }
 
+    /// `:status` of an answer's head.
+    pub(crate) fn status(&self) -> u16 {
+        status(&self.payload)
+    }
+
     pub(crate) fn ends_stream(&self) -> bool {
         self.flags & END_STREAM != 0
     }
@@ -145,6 +150,11 @@ impl Frames {
         // SETTINGS_HEADER_TABLE_SIZE = 0.
         frames.send(Kind::Settings, 0, 0, &[0, 1, 0, 0, 0, 0]).await;
         frames
+    }
+
+    /// Says nothing by itself.
+    pub(crate) fn silent(stream: impl Stream + 'static, socket: socket2::Socket) -> Self {
+        Self(Wire::new(stream, socket))
     }
 
     pub(crate) async fn send(&mut self, kind: Kind, flags: u8, stream: u32, payload: &[u8]) {
@@ -265,7 +275,7 @@ pub(crate) fn headers(stream: u32, fields: &[(&str, &str)], flags: u8) -> Vec<u8
 }
 
 /// A literal field without indexing, its strings plain (RFC 7541 §6.2.2).
-fn literal(name: &str, value: &str) -> Vec<u8> {
+pub(crate) fn literal(name: &str, value: &str) -> Vec<u8> {
     let mut out = vec![0];
     for part in [name, value] {
         // Every char is one byte here, so that any byte can be sent.
