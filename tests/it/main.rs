@@ -6,6 +6,7 @@ mod harness;
 
 mod access_log;
 mod cli;
+mod conformance;
 mod corpus;
 mod drain;
 mod faults;
