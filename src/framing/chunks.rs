@@ -129,15 +129,34 @@ fn chunk_size(line: &[u8]) -> Result<u64, Broken> {
         .count();
     let (size, rest) = line.split_at(digits);
     // Extensions are dropped, but must look like some: nothing hides behind a size.
-    let extension = rest.trim_ascii_start();
-    let clean = extension
+    // BWS (RFC 9110 §5.6.3) stands before an extension only, and is no other blank.
+    let blanks = rest
         .iter()
-        .all(|byte| matches!(byte, b'\t' | 0x20..=0x7e | 0x80..));
-    if !(1..=15).contains(&digits) || !clean || !(extension.is_empty() || extension[0] == b';') {
+        .take_while(|byte| matches!(byte, b' ' | b'\t'))
+        .count();
+    let extension = match rest.get(blanks) {
+        Some(b';') => &rest[blanks..],
+        _ => rest,
+    };
+    if !(1..=15).contains(&digits) || !is_extension(extension) {
         return Err(Broken::Chunk);
     }
     let size = std::str::from_utf8(size).map_err(|_| Broken::Chunk)?;
     u64::from_str_radix(size, 16).map_err(|_| Broken::Chunk)
+}
+
+/// Nothing, or something behind a `;` without control characters whose quoted
+/// strings end (RFC 9112 §7.1.1).
+fn is_extension(text: &[u8]) -> bool {
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in text {
+        if !matches!(byte, b'\t' | 0x20..=0x7e | 0x80..) {
+            return false;
+        }
+        quoted ^= *byte == b'"' && !escaped;
+        escaped = quoted && *byte == b'\\' && !escaped;
+    }
+    !quoted && (text.is_empty() || text[0] == b';')
 }
 
 /// Fields that frame a message or speak of its connection: none may stand in
@@ -243,6 +262,10 @@ mod tests {
         check("5 5\r\nhello\r\n", Broken::Chunk);
         check("5\rhello\r\n", Broken::Chunk);
         check("5;\0\r\nhello\r\n", Broken::Chunk);
+        check("5 \r\nhello\r\n", Broken::Chunk);
+        check("5\r\r\nhello\r\n", Broken::Chunk);
+        check("5;x=\"\r\nhello\r\n", Broken::Chunk);
+        check("5;x=\"\\\"\r\nhello\r\n", Broken::Chunk);
         check("1000000000000000\r\n", Broken::Chunk);
         check("0\r\nno colon\r\n\r\n", Broken::Trailer);
         check("0\r\nx: y\nz: a\r\n\r\n", Broken::Trailer);

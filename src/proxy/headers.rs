@@ -47,7 +47,7 @@ pub fn request_head(outgoing: &Outgoing<'_>) -> Vec<u8> {
     for (name, value) in &parts.headers {
         let is_listed = listed
             .iter()
-            .any(|listed| name.as_str().eq_ignore_ascii_case(listed));
+            .any(|listed| name.as_str().as_bytes().eq_ignore_ascii_case(listed));
         if is_listed || !passes(name.as_str()) {
             continue;
         }
@@ -117,15 +117,15 @@ fn passes(name: &str) -> bool {
 }
 
 /// What every `Connection` line names, but not what a request cannot do without.
-fn listed(headers: &HeaderMap) -> Vec<&str> {
+fn listed(headers: &HeaderMap) -> Vec<&[u8]> {
     headers
         .get_all(CONNECTION)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
         .filter(|token| {
-            !token.is_empty() && !matches!(*token, "close" | "keep-alive" | "Upgrade" | "upgrade")
+            !token.is_empty()
+                && !matches!(*token, b"close" | b"keep-alive" | b"Upgrade" | b"upgrade")
         })
         .collect()
 }

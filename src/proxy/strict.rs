@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Method, Version};
 
@@ -37,6 +37,7 @@ pub fn admit(parts: &Parts) -> Result<Admitted<'_>, ProxyError> {
     method(&parts.method)?;
     target(parts)?;
     size(&parts.headers)?;
+    values(parts)?;
     framing(parts)?;
     let host = host(parts)?;
     let authority = Authority::parse(host).map_err(|_| ProxyError::BadHost(host.to_owned()))?;
@@ -45,6 +46,19 @@ pub fn admit(parts: &Parts) -> Result<Admitted<'_>, ProxyError> {
         host,
         expects_continue: expectation(&parts.headers)? && parts.version != Version::HTTP_10,
     })
+}
+
+/// RFC 9113 §8.2.1: over HTTP/2 nothing is trimmed, so that nothing may have to be.
+fn values(parts: &Parts) -> Result<(), ProxyError> {
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let trimmed = |value: &HeaderValue| {
+        let value = value.as_bytes();
+        !blank(value.first()) && !blank(value.last())
+    };
+    if parts.version == Version::HTTP_2 && !parts.headers.values().all(trimmed) {
+        return Err(ProxyError::BadHead("white space around a header's value"));
+    }
+    Ok(())
 }
 
 /// CONNECT would make a tunnel of us; TRACE would show what only endpoints
@@ -66,6 +80,10 @@ fn target(parts: &Parts) -> Result<(), ProxyError> {
             bytes: target.len(),
             max: TARGET_BYTES_MAX,
         });
+    }
+    // RFC 9113 §8.3.1: a path is never empty; an absolute target of HTTP/1 may lack it.
+    if target.starts_with('?') && parts.version == Version::HTTP_2 {
+        return Err(ProxyError::BadTarget);
     }
     let path = parts.uri.path();
     if let Some(scheme) = parts.uri.scheme_str()

@@ -121,9 +121,9 @@ impl Transport {
     }
 
     fn looks_plain(&self) -> bool {
-        self.session.as_ref().is_some_and(|session| {
-            session.tls.is_handshaking() && session.first.is_some_and(|b| b.is_ascii_uppercase())
-        })
+        self.session
+            .as_ref()
+            .is_some_and(|session| session.tls.is_handshaking() && session.begins_like_a_request)
     }
 
     /// The identity the client was shown in its handshake.
@@ -382,7 +382,7 @@ impl Transport {
             Poll::Ready(Ok(())) => {
                 let bytes = into.filled().len();
                 session.incoming.filled(bytes);
-                session.note_first();
+                session.note_beginning();
                 session.ended |= bytes == 0;
                 self.received_bytes += bytes as u64;
                 Poll::Ready(Ok(()))

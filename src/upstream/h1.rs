@@ -185,7 +185,7 @@ impl Fields {
         }
         match name.as_str() {
             "keep-alive" => self.keep_for = keep_alive_timeout(&value),
-            "proxy-connection" => {}
+            "proxy-connection" | "te" => {}
             _ => {
                 let value = HeaderValue::from_maybe_shared(value).map_err(|_| Malformed::Head)?;
                 self.headers

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::harness::{Backend, Certificates, Client, Proxy, get, ok, within};
+use crate::harness::{Backend, Certificates, Client, Proxy, ok, within};
 
 /// What a handshake for a name came to: the first name of the certificate that was shown.
 async fn shown(proxy: &Proxy, name: &str) -> Option<String> {
@@ -206,7 +206,6 @@ async fn what_is_no_handshake_is_closed() {
     let backend = Backend::echo().await;
     let proxy = Proxy::before(backend.at());
     for bytes in [
-        get("a.test", "/").into_bytes(),
         b"SSH-2.0-x\r\n".to_vec(),
         vec![0; 100],
         vec![0x16, 3, 1, 0xff, 0xff],

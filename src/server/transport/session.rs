@@ -32,8 +32,9 @@ pub(super) struct Session {
     /// The client said that it sends no more (close_notify, or EOF).
     pub(super) ended: bool,
     said_goodbye: bool,
-    /// The first byte that came: 22 begins a handshake (RFC 8446 §5.1).
-    pub(super) first: Option<u8>,
+    /// The first bytes are those of a method, which no record begins with.
+    pub(super) begins_like_a_request: bool,
+    begun: bool,
 }
 
 impl Session {
@@ -46,13 +47,19 @@ impl Session {
             chosen: None,
             ended: false,
             said_goodbye: false,
-            first: None,
+            begins_like_a_request: false,
+            begun: false,
         })
     }
 
-    pub(super) fn note_first(&mut self) {
-        if self.first.is_none() {
-            self.first = self.incoming.bytes().first().copied();
+    /// Looks at the first bytes that come.
+    pub(super) fn note_beginning(&mut self) {
+        if !std::mem::replace(&mut self.begun, true) {
+            let first = self.incoming.bytes().iter().take(4);
+            self.begins_like_a_request = first.len() == 4
+                && first
+                    .enumerate()
+                    .all(|(n, byte)| byte.is_ascii_uppercase() || (n == 3 && *byte == b' '));
         }
     }
 
