@@ -18,7 +18,7 @@ use crate::diagnostic;
 use crate::host::HostPattern;
 use crate::upstream;
 
-pub use crate::tls::{CertificateFiles, Otherwise};
+pub use crate::tls::{AuthoritySettings, CertificateFiles, Otherwise};
 pub use check::{Checked, check};
 pub use locate::Places;
 
@@ -38,6 +38,8 @@ pub struct Config {
     pub sites: Vec<SiteConfig>,
     /// The site of all names that no other site has.
     pub fallback: Option<SiteConfig>,
+    /// The CAs that certificates of endpoints are held against.
+    pub authorities: Vec<AuthoritySettings>,
 }
 
 /// Where clients connect.

@@ -82,6 +82,34 @@ pub enum ProxyError {
         #[source]
         source: BoxError,
     },
+    #[error("{endpoint} showed a certificate that cannot be believed")]
+    Certificate {
+        endpoint: String,
+        #[source]
+        source: BoxError,
+    },
+    #[error("{endpoint} broke off the TLS handshake")]
+    Handshake {
+        endpoint: String,
+        #[source]
+        source: BoxError,
+    },
+    #[error("{endpoint} does not speak HTTP/2")]
+    NotHttp2 {
+        endpoint: String,
+        #[source]
+        source: BoxError,
+    },
+    #[error("{endpoint} speaks HTTP/2 alone, over which a WebSocket does not go to it")]
+    NoUpgrade { endpoint: String },
+    #[error("{endpoint} took no further stream within {after:?}")]
+    StreamsUsedUp { endpoint: String, after: Duration },
+    #[error("{endpoint} declined the request, again and again")]
+    Declined {
+        endpoint: String,
+        #[source]
+        source: BoxError,
+    },
     #[error("{endpoint} did not begin its answer within {after:?}")]
     ResponseTimedOut { endpoint: String, after: Duration },
     #[error("{endpoint} closed the connection before it answered")]
@@ -294,6 +322,48 @@ impl ProxyError {
                 Upstream,
                 "The server behind this site cannot be reached.",
                 "Check the endpoint's address and the rights to it.",
+            ),
+            Self::Certificate { .. } => (
+                StatusCode::BAD_GATEWAY,
+                "tls_certificate_error",
+                Upstream,
+                "The server behind this site could not be verified.",
+                "If its certificate is of a CA of your own, name that with `tls: { ca: FILE }`; if it is for another name, say which with `tls: { name: NAME }`.",
+            ),
+            Self::Handshake { .. } => (
+                StatusCode::BAD_GATEWAY,
+                "tls_protocol_error",
+                Upstream,
+                "The server behind this site does not speak TLS as it should.",
+                "See whether the port speaks TLS at all: `http://` or `h2c://` are for one that does not.",
+            ),
+            Self::NotHttp2 { .. } => (
+                StatusCode::BAD_GATEWAY,
+                "http_protocol_error",
+                Upstream,
+                "The server behind this site does not speak HTTP/2.",
+                "`h2c://` is for HTTP/2 without TLS; leave it out for HTTP/1.1, or write `https://` for TLS.",
+            ),
+            Self::NoUpgrade { .. } => (
+                StatusCode::BAD_GATEWAY,
+                "http_upgrade_failed",
+                Upstream,
+                "The server behind this site takes no WebSockets.",
+                "WebSockets go to endpoints that speak HTTP/1.1: give one without `h2c://`.",
+            ),
+            Self::StreamsUsedUp { .. } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "connection_limit_reached",
+                Upstream,
+                "The server behind this site has too much to do.",
+                "It limits the streams of a connection (SETTINGS_MAX_CONCURRENT_STREAMS), and all are in use: raise its limit.",
+            ),
+            Self::Declined { .. } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "destination_unavailable",
+                Upstream,
+                "The server behind this site takes no requests at the moment.",
+                "It refused the stream or went away (REFUSED_STREAM, GOAWAY): its own log may say why.",
             ),
             Self::ResponseTimedOut { .. } => (
                 StatusCode::GATEWAY_TIMEOUT,

@@ -28,6 +28,8 @@
 //!    connection, send, and again where [`proxy::retry`] allows it.
 //! 6. [`upstream::client`] speaks HTTP/1.1 to the endpoint, in the same task.
 //!    The answer's body carries the connection and gives it back at its end.
+//!    Over HTTP/2 ([`upstream::client::mux`]) it is a stream of a connection
+//!    that the thread's exchanges share, which a task of its own drives.
 //! 7. `proxy::watch` sees the answer's end and writes its one access line.
 //!
 //! # Who may import whom
@@ -60,7 +62,8 @@
 //! - Every queue, buffer, retry, header section, body kept in memory and wait
 //!   has a bound, with a name and a default in one place.
 //! - Tasks: one a client's connection, one a stream of HTTP/2, one clock a
-//!   thread, one for each listener. Each ends at drain.
+//!   thread, one for each listener, one a connection of HTTP/2 to an endpoint.
+//!   Each ends at drain.
 //! - No `unwrap` or `expect` on anything a client, an upstream or a file said.
 
 pub mod body;

@@ -5,6 +5,7 @@
 //! to bottom: admit, find the site, forward.
 
 mod forward;
+mod grpc;
 mod guard;
 pub mod headers;
 pub mod intake;
@@ -257,8 +258,13 @@ impl Proxy {
         let mut response = match &site.target {
             Target::Redirect(redirect) => redirected(redirect, parts),
             Target::Upstream(upstream) => {
-                let intake = declared(parts, site.max_body)
-                    .map(|()| Intake::new(body, site.max_body, parts.method.is_idempotent()))?;
+                let intake = declared(parts, site.max_body).map(|()| {
+                    Intake::new(
+                        body,
+                        site.max_body,
+                        parts.method.is_idempotent() || upstream.may_decline(),
+                    )
+                })?;
                 let request = forward::Request {
                     parts,
                     admitted: &admitted,

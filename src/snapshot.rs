@@ -1,6 +1,7 @@
 //! The running configuration, whole. A request reads one snapshot from top to
 //! bottom, and a snapshot never changes.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -11,6 +12,7 @@ use crate::config::{Config, Hsts, LogFormat, SiteConfig, Target as TargetConfig}
 use crate::host::HostMap;
 use crate::site::{Site, Target};
 use crate::tls::Tls;
+use crate::upstream::protocol::Trust;
 use crate::upstream::{Endpoints, Upstream};
 
 /// What a request may read.
@@ -35,6 +37,7 @@ impl Snapshot {
     pub fn build(config: &Config, tls: Tls, previous: Option<&Self>) -> Self {
         let mut endpoints =
             previous.map_or_else(Endpoints::default, |previous| previous.endpoints.clone());
+        endpoints.trust(trusts(&tls));
         let mut sites = HostMap::default();
         for site in &config.sites {
             let before = previous.and_then(|previous| {
@@ -79,9 +82,10 @@ fn open(site: &SiteConfig, before: Option<&Site>, endpoints: &mut Endpoints) -> 
     let target = match &site.target {
         TargetConfig::Redirect(redirect) => Target::Redirect(redirect.clone()),
         TargetConfig::Upstream(settings) => {
+            let upstream = Upstream::new(settings.clone(), endpoints);
             Target::Upstream(match before.and_then(Site::upstream) {
-                Some(upstream) if upstream.settings() == settings => upstream.clone(),
-                _ => Arc::new(Upstream::new(settings.clone(), endpoints)),
+                Some(before) if before.is_as(&upstream) => before.clone(),
+                _ => Arc::new(upstream),
             })
         }
     };
@@ -94,6 +98,19 @@ fn open(site: &SiteConfig, before: Option<&Site>, endpoints: &mut Endpoints) -> 
         hsts: site.hsts.map(hsts),
         max_body: site.max_body,
     }
+}
+
+/// What certificates of endpoints are held against, as upstreams need it.
+fn trusts(tls: &Tls) -> impl Iterator<Item = (Option<PathBuf>, Trust)> {
+    let authorities = tls.inventory().authorities().iter();
+    authorities.map(|(file, authority)| {
+        let trust = Trust {
+            fingerprint: authority.fingerprint,
+            any: authority.any.clone(),
+            http1: authority.http1.clone(),
+        };
+        (file.clone(), trust)
+    })
 }
 
 /// RFC 6797 §6.1.

@@ -11,6 +11,7 @@
 //! what a listener needs. Bytes are the server's business: nothing here reads
 //! a socket. TLS 1.3 is RFC 8446, TLS 1.2 is RFC 5246 with RFC 9325's advice.
 
+mod authority;
 mod directory;
 mod identity;
 mod inventory;
@@ -30,6 +31,7 @@ use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedCipherSuite};
 
+pub use authority::{Authorities, Authority, AuthoritySettings};
 pub use identity::{Identity, Origin, Validity};
 pub use inventory::{Inventory, Which};
 pub use local_ca::{CaFault, LocalCa};
@@ -71,6 +73,8 @@ pub struct Settings {
     pub otherwise: Otherwise,
     /// All sites, the fallback too.
     pub sites: Vec<SiteSettings>,
+    /// Whom endpoints that speak TLS are vouched for by.
+    pub authorities: Vec<AuthoritySettings>,
 }
 
 /// What one site says of certificates.

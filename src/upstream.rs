@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod h1;
+pub mod protocol;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -13,6 +14,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+
+use self::protocol::{Protocol, Trust};
+
+pub use self::protocol::{EndpointSettings, ProtocolSettings, TlsSettings};
 
 /// How long a refused request waits for a loopback endpoint that is probably restarting.
 pub const WAIT_FOR_ENDPOINT: Duration = Duration::from_secs(5);
@@ -25,7 +30,7 @@ const CONNECT_TIMEOUT_FAR: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// At least one.
-    pub endpoints: Vec<Address>,
+    pub endpoints: Vec<EndpointSettings>,
     pub connect_timeout: ConnectTimeout,
     /// Default [`RESPONSE_TIMEOUT`].
     pub response_timeout: Duration,
@@ -35,7 +40,7 @@ pub struct Settings {
 
 impl Settings {
     /// These endpoints, and the default for all else.
-    pub fn of(endpoints: Vec<Address>) -> Self {
+    pub fn of(endpoints: Vec<EndpointSettings>) -> Self {
         Self {
             endpoints,
             connect_timeout: ConnectTimeout::default(),
@@ -99,8 +104,8 @@ impl Upstream {
     /// that is named twice, in whatever spelling, is one.
     pub fn new(settings: Settings, known: &mut Endpoints) -> Self {
         let mut endpoints: Vec<Arc<Endpoint>> = Vec::with_capacity(settings.endpoints.len());
-        for address in &settings.endpoints {
-            let endpoint = known.of(address, settings.connect_timeout);
+        for endpoint in &settings.endpoints {
+            let endpoint = known.of(endpoint, settings.connect_timeout);
             if endpoints.iter().all(|other| other.id != endpoint.id) {
                 endpoints.push(endpoint);
             }
@@ -115,6 +120,27 @@ impl Upstream {
 
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Whether another has the same settings and the same endpoints: a CA's
+    /// file may have changed though its name did not.
+    pub fn is_as(&self, other: &Self) -> bool {
+        let ids = |upstream: &Self| -> Vec<u64> {
+            upstream
+                .endpoints
+                .iter()
+                .map(|endpoint| endpoint.id)
+                .collect()
+        };
+        self.settings == other.settings && ids(self) == ids(other)
+    }
+
+    /// Whether any endpoint can say that it did nothing with a request: over
+    /// HTTP/2 even one that may not be sent twice can go again then.
+    pub fn may_decline(&self) -> bool {
+        self.endpoints
+            .iter()
+            .any(|endpoint| endpoint.protocol != Protocol::Http1)
     }
 
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
@@ -138,18 +164,33 @@ impl Upstream {
 /// All endpoints of a snapshot, one an address: sites that lead to the same
 /// port share its connections, and a reload keeps them.
 #[derive(Clone, Debug, Default)]
-pub struct Endpoints(HashMap<(Address, Duration), Arc<Endpoint>>);
+pub struct Endpoints {
+    known: HashMap<(Address, Protocol, Duration), Arc<Endpoint>>,
+    /// By the file that the configuration names; `None`: the system's.
+    trusts: HashMap<Option<PathBuf>, Trust>,
+}
 
 impl Endpoints {
-    fn of(&mut self, address: &Address, timeout: ConnectTimeout) -> Arc<Endpoint> {
-        let timeout = within(timeout, address);
-        self.0
-            .entry((address.clone(), timeout))
-            .or_insert_with(|| Arc::new(Endpoint::new(address.clone(), timeout)))
+    /// Sets what certificates of endpoints are held against from now on.
+    pub fn trust(&mut self, trusts: impl Iterator<Item = (Option<PathBuf>, Trust)>) {
+        self.trusts = trusts.collect();
+    }
+
+    fn of(&mut self, settings: &EndpointSettings, timeout: ConnectTimeout) -> Arc<Endpoint> {
+        let timeout = within(timeout, &settings.address);
+        let protocol = Protocol::of(settings, |ca| {
+            let trust = self.trusts.get(ca);
+            trust
+                .expect("every CA that a configuration names was read")
+                .clone()
+        });
+        self.known
+            .entry((settings.address.clone(), protocol.clone(), timeout))
+            .or_insert_with(|| Arc::new(Endpoint::new(settings, protocol, timeout)))
             .clone()
     }
 
-    /// Forgets those that no upstream has any more.
+    /// Forgets those that no upstream has any more, and tells them so.
     pub fn settle(&mut self, upstreams: impl Iterator<Item = Arc<Upstream>>) {
         let used: HashSet<u64> = upstreams
             .flat_map(|upstream| {
@@ -160,7 +201,13 @@ impl Endpoints {
                     .collect::<Vec<_>>()
             })
             .collect();
-        self.0.retain(|_, endpoint| used.contains(&endpoint.id));
+        self.known.retain(|_, endpoint| {
+            let stays = used.contains(&endpoint.id);
+            if !stays {
+                endpoint.retired.store(true, Ordering::Relaxed);
+            }
+            stays
+        });
     }
 }
 
@@ -170,23 +217,36 @@ pub struct Endpoint {
     /// Never used twice in a process: connections are kept under it.
     pub id: u64,
     pub address: Address,
-    /// The address as it is told in logs.
+    pub protocol: Protocol,
+    /// The endpoint as it is told in logs.
     pub name: Arc<str>,
     pub connect_timeout: Duration,
     /// For a port: `::1` was the last that worked.
     prefers_v6: AtomicBool,
+    /// No snapshot has it any more.
+    retired: AtomicBool,
+    /// Over TLS: the endpoint chose HTTP/1.1 the last time.
+    chose_http1: AtomicBool,
 }
 
 impl Endpoint {
-    fn new(address: Address, connect_timeout: Duration) -> Self {
+    fn new(settings: &EndpointSettings, protocol: Protocol, connect_timeout: Duration) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             connect_timeout,
-            name: address.to_string().into(),
-            address,
+            name: settings.to_string().into(),
+            address: settings.address.clone(),
+            protocol,
             prefers_v6: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
+            chose_http1: AtomicBool::new(false),
         }
+    }
+
+    /// Whether no snapshot has it any more.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
     }
 
     /// The two addresses of a port, the one that worked last first.
@@ -220,7 +280,8 @@ mod tests {
     use super::*;
 
     fn settings(ports: &[u16]) -> Settings {
-        Settings::of(ports.iter().copied().map(Address::Port).collect())
+        let endpoints = ports.iter().copied().map(Address::Port);
+        Settings::of(endpoints.map(EndpointSettings::from).collect())
     }
 
     fn upstream(ports: &[u16]) -> Upstream {

@@ -168,6 +168,7 @@ fn tls_settings(config: &Config) -> tls::Settings {
                 certificate: site.certificate.clone(),
             })
             .collect(),
+        authorities: config.authorities.clone(),
     }
 }
 

@@ -20,6 +20,7 @@ use super::file::{Entries, File, Shape, Value};
 use super::locate::{self, Located, Places};
 use super::{Certificates, Config, FILE_BYTES_MAX, Listen, Log, LogFormat, Otherwise};
 use crate::diagnostic::{Colour, Diagnostic, Entry, Path, Place, Severity, Source};
+use crate::tls::AuthoritySettings;
 use crate::units;
 
 /// What became of a text.
@@ -116,6 +117,7 @@ pub fn check(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Checked {
         places: &places,
         whole,
         listen: None,
+        authorities: Vec::new(),
     };
     let config = file.and_then(|file| check.document(&file, text));
     let mut checked = Checked {
@@ -139,6 +141,8 @@ struct Check<'a> {
     whole: bool,
     /// Where hostmux listens, once that is known.
     listen: Option<Listen>,
+    /// Whom `https://` endpoints are to be vouched for by.
+    authorities: Vec<AuthoritySettings>,
 }
 
 /// What is wrong with a text, still without its place.
@@ -245,6 +249,7 @@ impl Check<'_> {
                 None => None,
                 Some(site) => Some(site?),
             },
+            authorities: std::mem::take(&mut self.authorities),
         })
     }
 

@@ -161,7 +161,7 @@ fn is_extension(text: &[u8]) -> bool {
 
 /// Fields that frame a message or speak of its connection: none may stand in
 /// trailers (RFC 9110 §6.5.1).
-fn is_of_the_connection(name: &HeaderName) -> bool {
+pub fn is_of_the_connection(name: &HeaderName) -> bool {
     *name == CONNECTION
         || *name == CONTENT_LENGTH
         || *name == TRANSFER_ENCODING

@@ -1,19 +1,22 @@
 //! The attempt loop: an endpoint, a connection, a try, and again where it may be.
 
+use std::borrow::Cow;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::request::Parts;
-use http::{HeaderValue, Response};
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderValue, Response};
 
 use super::headers::{self, Outgoing};
 use super::intake::Intake;
 use super::origin::Origin;
 use super::retry::{self, Verdict};
 use super::strict::Admitted;
-use super::{Peer, content_length};
+use super::{Peer, content_length, grpc};
 use crate::body::Body;
 use crate::config::HostHeader;
 use crate::error::ProxyError;
@@ -21,13 +24,16 @@ use crate::exchange::{Exchange, Interim};
 use crate::framing::Framing;
 use crate::rt::clock;
 use crate::site::Site;
-use crate::upstream::client::wire::{ConnectError, Wire};
-use crate::upstream::client::{self, Answer, AnswerBody, Failed, Failure, Outbound, pool};
+use crate::upstream::client::wire::{ConnectError, Offer};
+use crate::upstream::client::{
+    self, Answer, AnswerBody, Carrier, Failed, Failure, Outbound, mux, pool,
+};
+use crate::upstream::protocol::Protocol;
 use crate::upstream::{Address, Endpoint, Upstream};
 
 /// How long an answer may pause between two bytes.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
-/// The same for what is open to wait: server-sent events.
+/// The same for what is open to wait: server-sent events and gRPC.
 const EVENT_PAUSE_MAX: Duration = Duration::from_secs(3600);
 /// The most requests that wait for one upstream's endpoints to come up.
 const HELD_MAX: usize = 1024;
@@ -58,7 +64,7 @@ pub(super) async fn forward(
     let mut hold = Hold::new(upstream);
     // After a kept connection turned out dead, only a new one tells the truth.
     let mut fresh = false;
-    let mut refused = None;
+    let mut refused: Option<(&Arc<Endpoint>, Rc<ConnectError>)> = None;
     let mut seen_going = false;
     loop {
         let Some(endpoint) = upstream.pick(&tried) else {
@@ -78,10 +84,10 @@ pub(super) async fn forward(
                 !request.parts.method.is_idempotent(),
             )
         };
-        let wire = match idle {
-            Some(wire) => wire,
-            None => match Wire::connect(endpoint).await {
-                Ok(wire) => wire,
+        let carrier = match idle {
+            Some(wire) => Carrier::Wire(wire),
+            None => match client::connect(endpoint, offer(request)).await {
+                Ok(carrier) => carrier,
                 Err(error) => {
                     tried.push(endpoint.id);
                     refused = Some((endpoint, error));
@@ -92,11 +98,33 @@ pub(super) async fn forward(
         hold.end();
         exchange.attempts += 1;
         exchange.endpoint = Some(endpoint.name.clone());
-        let failure =
-            match client::send(wire, outbound(site, upstream, endpoint, exchange, request)).await {
-                Ok(answer) => return Ok(respond(answer, request)),
-                Err(failure) => failure,
-            };
+        let told = Told {
+            site,
+            upstream,
+            endpoint,
+            exchange,
+            request,
+        };
+        let sent = match carrier {
+            Carrier::Wire(wire) => {
+                let (head, outbound) = told.as_lines();
+                client::send(wire, head, outbound).await
+            }
+            Carrier::Stream(lease) => {
+                let (head, outbound) = told.as_fields()?;
+                Box::pin(mux::send(
+                    lease,
+                    head,
+                    outbound,
+                    grpc::deadline(request.parts),
+                ))
+                .await
+            }
+        };
+        let failure = match sent {
+            Ok(answer) => return Ok(respond(answer, request)),
+            Err(failure) => failure,
+        };
         let verdict = retry::verdict(
             stage(&failure),
             &request.parts.method,
@@ -120,7 +148,9 @@ pub(super) async fn forward(
         let going = matches!(failure.cause, Failed::Closed | Failed::Lost(_))
             && endpoint.address.is_near()
             && !upstream.settings().wait_for_endpoint.is_zero();
-        if !going || std::mem::replace(&mut seen_going, true) {
+        // One that did nothing with it may take it in a moment.
+        let declined = matches!(failure.cause, Failed::Declined(_));
+        if !declined && (!going || std::mem::replace(&mut seen_going, true)) {
             return Err(failed(failure, endpoint));
         }
         tokio::time::sleep(PAUSE_FIRST).await;
@@ -128,53 +158,93 @@ pub(super) async fn forward(
     }
 }
 
-fn outbound(
-    site: &Site,
-    upstream: &Upstream,
-    endpoint: &Endpoint,
-    exchange: &Exchange,
-    request: &Request<'_>,
-) -> Outbound {
-    let parts = request.parts;
-    let framing = match content_length(&parts.headers) {
-        _ if request.intake.is_empty() => Framing::Length(0),
-        Some(length) => Framing::Length(length),
-        None => Framing::Chunked,
-    };
-    let upgrades = headers::asks_websocket(parts) && request.intake.is_empty();
-    let expects_continue = request.admitted.expects_continue && !request.intake.is_empty();
-    let endpoint_host;
-    let host = match &site.host {
-        HostHeader::Preserve => request.admitted.host,
-        HostHeader::Name(name) => name,
-        HostHeader::Endpoint => {
-            endpoint_host = host_of(&endpoint.address);
-            &endpoint_host
-        }
-    };
-    let head = headers::request_head(&Outgoing {
-        parts,
-        host,
-        asked: request.admitted.host,
-        origin: request.origin,
-        request_id: exchange.id.as_str(),
-        via: request.via,
-        framing,
-        expects_continue,
-        upgrades,
-    });
-    Outbound {
-        method: parts.method.clone(),
-        head,
-        body: request.intake.body(),
-        framing,
-        expects_continue,
-        may_switch: upgrades,
-        response_timeout: upstream.settings().response_timeout,
-        pause_max: PAUSE_MAX,
-        flow: request.peer.tie.flow.clone(),
-        interim: request.interim.clone(),
+/// A request for an upgrade goes over HTTP/1.1.
+fn offer(request: &Request<'_>) -> Offer {
+    match upgrades(request) {
+        true => Offer::Http1,
+        false => Offer::Any,
     }
+}
+
+fn scheme(endpoint: &Endpoint) -> Scheme {
+    match endpoint.protocol {
+        Protocol::Http1 | Protocol::H2c => Scheme::HTTP,
+        Protocol::Tls { .. } => Scheme::HTTPS,
+    }
+}
+
+/// What an attempt tells its endpoint.
+struct Told<'a> {
+    site: &'a Site,
+    upstream: &'a Upstream,
+    endpoint: &'a Endpoint,
+    exchange: &'a Exchange,
+    request: &'a Request<'a>,
+}
+
+impl Told<'_> {
+    /// For HTTP/1.1.
+    fn as_lines(&self) -> (Vec<u8>, Outbound) {
+        let host = self.host();
+        let outgoing = self.outgoing(&host);
+        (headers::request_head(&outgoing), self.outbound(&outgoing))
+    }
+
+    /// For HTTP/2.
+    fn as_fields(&self) -> Result<(http::Request<()>, Outbound), ProxyError> {
+        let host = self.host();
+        let outgoing = self.outgoing(&host);
+        let head = headers::request_fields(&outgoing, scheme(self.endpoint))
+            .ok_or_else(|| ProxyError::BadHost(host.to_string()))?;
+        Ok((head, self.outbound(&outgoing)))
+    }
+
+    fn host(&self) -> Cow<'_, str> {
+        match &self.site.host {
+            HostHeader::Preserve => self.request.admitted.host.into(),
+            HostHeader::Name(name) => name.into(),
+            HostHeader::Endpoint => host_of(&self.endpoint.address).into(),
+        }
+    }
+
+    fn outgoing<'o>(&'o self, host: &'o str) -> Outgoing<'o> {
+        let request = self.request;
+        let parts = request.parts;
+        let framing = match content_length(&parts.headers) {
+            _ if request.intake.is_empty() => Framing::Length(0),
+            Some(length) => Framing::Length(length),
+            None => Framing::Chunked,
+        };
+        Outgoing {
+            parts,
+            host,
+            asked: request.admitted.host,
+            origin: request.origin,
+            request_id: self.exchange.id.as_str(),
+            via: request.via,
+            framing,
+            expects_continue: request.admitted.expects_continue && !request.intake.is_empty(),
+            upgrades: upgrades(request),
+        }
+    }
+
+    fn outbound(&self, outgoing: &Outgoing<'_>) -> Outbound {
+        Outbound {
+            method: outgoing.parts.method.clone(),
+            body: self.request.intake.body(),
+            framing: outgoing.framing,
+            expects_continue: outgoing.expects_continue,
+            may_switch: outgoing.upgrades,
+            response_timeout: self.upstream.settings().response_timeout,
+            pause_max: PAUSE_MAX,
+            flow: self.request.peer.tie.flow.clone(),
+            interim: self.request.interim.clone(),
+        }
+    }
+}
+
+fn upgrades(request: &Request<'_>) -> bool {
+    headers::asks_websocket(request.parts) && request.intake.is_empty()
 }
 
 /// What a dev server accepts without being told a public name.
@@ -188,16 +258,26 @@ fn host_of(address: &Address) -> String {
 
 fn respond(answer: Answer, request: &Request<'_>) -> Response<Body> {
     request.intake.settle();
-    let Answer { head, body } = answer;
-    let events = head
-        .headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    let Answer {
+        status,
+        headers,
+        body,
+    } = answer;
+    let waits = is_open_to_wait(&headers);
+    if waits {
+        request.intake.may_pause(EVENT_PAUSE_MAX);
+    }
     let body = match body {
         AnswerBody::Whole(bytes) if bytes.is_empty() => Body::Empty,
         AnswerBody::Whole(bytes) => Body::Full(bytes),
         AnswerBody::Stream(mut download) => {
-            if events {
+            if waits {
+                download.may_pause(EVENT_PAUSE_MAX);
+            }
+            Body::Stream(Box::into_pin(download))
+        }
+        AnswerBody::Mux(mut download) => {
+            if waits {
                 download.may_pause(EVENT_PAUSE_MAX);
             }
             Body::Stream(Box::into_pin(download))
@@ -208,8 +288,8 @@ fn respond(answer: Answer, request: &Request<'_>) -> Response<Body> {
         }
     };
     let mut response = Response::new(body);
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
     if request.peer.tie.switched.borrow().is_some() {
         // RFC 9110 §7.8: the switch is told hop by hop.
         let headers = response.headers_mut();
@@ -219,11 +299,22 @@ fn respond(answer: Answer, request: &Request<'_>) -> Response<Body> {
     response
 }
 
+/// Whether an answer may be silent for long, and its request with it:
+/// server-sent events and gRPC.
+fn is_open_to_wait(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| {
+        kind.as_bytes().starts_with(b"text/event-stream") || grpc::is_meant(kind.as_bytes())
+    })
+}
+
 fn stage(failure: &Failure) -> retry::Failed {
     match &failure.cause {
         Failed::ClientBody(_) => retry::Failed::Client,
+        Failed::Declined(_) => retry::Failed::Declined,
         _ if failure.answered => retry::Failed::Answered,
-        Failed::Closed | Failed::Lost(_) | Failed::Malformed(_) => retry::Failed::NoHead,
+        Failed::Closed | Failed::Lost(_) | Failed::Reset(_) | Failed::Malformed(_) => {
+            retry::Failed::NoHead
+        }
         // It had all its time: another would be asked to take as long.
         Failed::TimedOut(_) => retry::Failed::Answered,
     }
@@ -244,7 +335,11 @@ fn failed(failure: Failure, endpoint: &Endpoint) -> ProxyError {
             endpoint: name,
             source: error.into(),
         },
-        error @ (Failed::Closed | Failed::Lost(_)) => ProxyError::ResponseLost {
+        Failed::Declined(error) => ProxyError::Declined {
+            endpoint: name,
+            source: error,
+        },
+        error @ (Failed::Closed | Failed::Lost(_) | Failed::Reset(_)) => ProxyError::ResponseLost {
             endpoint: name,
             source: error.into(),
         },
@@ -308,7 +403,7 @@ impl Drop for Hold<'_> {
 
 fn unconnected(error: &ConnectError, endpoint: &str, waited: Duration) -> ProxyError {
     let endpoint = endpoint.to_owned();
-    let cause = |error: &std::io::Error| error.to_string().into();
+    let cause = |error: &dyn std::error::Error| error.to_string().into();
     match error {
         ConnectError::Refused(error) => ProxyError::Refused {
             endpoint,
@@ -326,6 +421,23 @@ fn unconnected(error: &ConnectError, endpoint: &str, waited: Duration) -> ProxyE
         ConnectError::Exhausted(error) => ProxyError::Exhausted {
             endpoint,
             source: cause(error),
+        },
+        ConnectError::Certificate(error) => ProxyError::Certificate {
+            endpoint,
+            source: cause(error),
+        },
+        ConnectError::Handshake(error) => ProxyError::Handshake {
+            endpoint,
+            source: cause(error.as_ref()),
+        },
+        ConnectError::NotHttp2(error) => ProxyError::NotHttp2 {
+            endpoint,
+            source: cause(error.as_ref()),
+        },
+        ConnectError::NoUpgrade => ProxyError::NoUpgrade { endpoint },
+        ConnectError::Busy(after) => ProxyError::StreamsUsedUp {
+            endpoint,
+            after: *after,
         },
     }
 }

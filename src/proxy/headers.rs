@@ -1,15 +1,20 @@
 //! A request's header as an endpoint gets it, and what is taken off an answer's.
 //!
-//! Written straight into the bytes to send, in one pass over the client's
-//! fields: what is the connection's ends here (RFC 9110 §7.6.1), what a client
-//! may not say is dropped, and ours is written last, so that no field of the
-//! client's can remove or shadow it.
+//! One pass over the client's fields: what is the connection's ends here
+//! (RFC 9110 §7.6.1), what a client may not say is dropped, and ours is added
+//! last, so that no field of the client's can remove or shadow it. For
+//! HTTP/1.1 it is written straight into the bytes to send, for HTTP/2 into a
+//! map; what goes on and what is ours is said once for both.
 
 use std::borrow::Cow;
 
-use http::header::{CONNECTION, COOKIE, HeaderMap, HeaderName, TE};
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HeaderMap, HeaderName, HeaderValue, TE,
+};
 use http::request::Parts;
-use http::{Method, Uri, Version};
+use http::uri::{self, Scheme};
+use http::{Method, Request, Uri, Version};
 
 use super::origin::Origin;
 use crate::framing::Framing;
@@ -42,15 +47,8 @@ pub fn request_head(outgoing: &Outgoing<'_>) -> Vec<u8> {
     out.extend_from_slice(outgoing.host.as_bytes());
     out.extend_from_slice(b"\r\n");
 
-    let listed = listed(&parts.headers);
     let mut cookies = 0;
-    for (name, value) in &parts.headers {
-        let is_listed = listed
-            .iter()
-            .any(|listed| name.as_str().as_bytes().eq_ignore_ascii_case(listed));
-        if is_listed || !passes(name.as_str()) {
-            continue;
-        }
+    for (name, value) in clients(&parts.headers) {
         if *name == COOKIE {
             cookies += 1;
             continue;
@@ -61,11 +59,82 @@ pub fn request_head(outgoing: &Outgoing<'_>) -> Vec<u8> {
         cookie_line(&mut out, &parts.headers);
     }
     framing_lines(&mut out, outgoing);
-    outgoing.origin.write(outgoing.asked, &mut out);
-    line(&mut out, b"x-request-id", outgoing.request_id.as_bytes());
-    via_line(&mut out, outgoing);
+    our_lines(&mut out, outgoing);
     out.extend_from_slice(b"\r\n");
     out
+}
+
+/// The head of the request for HTTP/2 (RFC 9113 §8.3.1); `None` if `host` or
+/// the target cannot stand in one.
+pub fn request_fields(outgoing: &Outgoing<'_>, scheme: Scheme) -> Option<Request<()>> {
+    let Outgoing { parts, .. } = outgoing;
+    let mut uri = uri::Parts::default();
+    uri.scheme = Some(scheme);
+    uri.authority = Some(outgoing.host.parse().ok()?);
+    uri.path_and_query = Some(match parts.uri.path_and_query() {
+        Some(target) if !target.as_str().starts_with('?') => target.clone(),
+        _ => origin_form(&parts.uri).parse().ok()?,
+    });
+    let mut request = Request::new(());
+    *request.method_mut() = parts.method.clone();
+    *request.uri_mut() = Uri::from_parts(uri).ok()?;
+    let fields = request.headers_mut();
+    fields.reserve(parts.headers.len() + OUR_LINES);
+    // Cookies may stay apart here (RFC 9113 §8.2.3).
+    for (name, value) in clients(&parts.headers) {
+        fields.append(name, value.clone());
+    }
+    if let Some(length) = told_length(outgoing) {
+        fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if outgoing.expects_continue {
+        fields.insert(EXPECT, HeaderValue::from_static("100-continue"));
+    }
+    if takes_trailers(&parts.headers) {
+        fields.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    let mut ours = Vec::with_capacity(HEAD_BYTES);
+    our_lines(&mut ours, outgoing);
+    add_lines(fields, &ours.into());
+    Some(request)
+}
+
+/// Lines as fields.
+fn add_lines(fields: &mut HeaderMap, lines: &Bytes) {
+    for line in lines.split(|byte| *byte == b'\n') {
+        let line = line.trim_ascii_end();
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            continue;
+        };
+        let value = lines.slice_ref(line[colon + 1..].trim_ascii_start());
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(&line[..colon]),
+            HeaderValue::from_maybe_shared(value),
+        ) {
+            fields.insert(name, value);
+        }
+    }
+}
+
+/// The client's fields that go on.
+fn clients(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    let listed = listed(headers);
+    headers.iter().filter(move |(name, _)| {
+        let is_listed = listed
+            .iter()
+            .any(|listed| name.as_str().as_bytes().eq_ignore_ascii_case(listed));
+        !is_listed && passes(name.as_str())
+    })
+}
+
+/// About how many fields [`our_lines`] adds.
+const OUR_LINES: usize = 12;
+
+/// What hostmux itself says.
+fn our_lines(out: &mut Vec<u8>, outgoing: &Outgoing<'_>) {
+    outgoing.origin.write(outgoing.asked, out);
+    line(out, b"x-request-id", outgoing.request_id.as_bytes());
+    via_line(out, outgoing);
 }
 
 /// Path and query as they were sent; an absolute target may lack its path,
@@ -143,30 +212,38 @@ fn cookie_line(out: &mut Vec<u8>, headers: &HeaderMap) {
 }
 
 fn framing_lines(out: &mut Vec<u8>, outgoing: &Outgoing<'_>) {
-    match outgoing.framing {
-        // RFC 9110 §8.6: a method that has a body by its nature says so even when it is empty.
-        Framing::Length(0) if !expects_body(&outgoing.parts.method) => {}
-        Framing::Length(length) => {
+    match (told_length(outgoing), outgoing.framing) {
+        (Some(length), _) => {
             let mut digits = [0; 20];
             line(out, b"content-length", decimal(length, &mut digits));
         }
-        Framing::Chunked | Framing::UntilClose => {
+        (None, Framing::Length(_)) => {}
+        (None, Framing::Chunked | Framing::UntilClose) => {
             out.extend_from_slice(b"transfer-encoding: chunked\r\n")
         }
     }
     if outgoing.expects_continue {
         out.extend_from_slice(b"expect: 100-continue\r\n");
     }
-    let te = outgoing.parts.headers.get_all(TE).iter();
-    let trailers = te
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|token| token.trim().eq_ignore_ascii_case("trailers"));
-    match (outgoing.upgrades, trailers) {
+    match (outgoing.upgrades, takes_trailers(&outgoing.parts.headers)) {
         (true, _) => out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n"),
         (false, true) => out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n"),
         (false, false) => {}
     }
+}
+
+/// The length that an endpoint is told.
+fn told_length(outgoing: &Outgoing<'_>) -> Option<u64> {
+    match outgoing.framing {
+        // RFC 9110 §8.6: a method that has a body by its nature says so even when it is empty.
+        Framing::Length(0) if !expects_body(&outgoing.parts.method) => None,
+        Framing::Length(length) => Some(length),
+        Framing::Chunked | Framing::UntilClose => None,
+    }
+}
+
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    has_token(headers, &TE, "trailers")
 }
 
 fn expects_body(method: &Method) -> bool {
@@ -256,7 +333,6 @@ pub fn clean_trailers(trailers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::Request;
 
     fn head(
         version: Version,
@@ -319,6 +395,63 @@ mod tests {
             head(Version::HTTP_11, &fields, |_| {}),
             "GET /a?b=%2F HTTP/1.1|host: a.com|accept: */*|accept: text/html|x-request-id: id|via: 1.1 hostmux-1||",
         );
+    }
+
+    #[test]
+    fn http_2_is_told_the_same_without_the_connection() {
+        let parts = Request::builder()
+            .uri("/a?b")
+            .header("connection", "x-hop")
+            .header("x-hop", "1")
+            .header("te", "gzip, trailers")
+            .header("via", "1.0 a")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2")
+            .body(())
+            .unwrap()
+            .into_parts()
+            .0;
+        let origin = Origin {
+            client: "2001:db8::1".parse().unwrap(),
+            chain: None,
+            secure: true,
+            host: None,
+            trusted: false,
+        };
+        let outgoing = Outgoing {
+            parts: &parts,
+            host: "a.com:81",
+            asked: "a.com:81",
+            origin: &origin,
+            request_id: "id",
+            via: "hostmux-1",
+            framing: Framing::Chunked,
+            expects_continue: true,
+            upgrades: false,
+        };
+        let request = request_fields(&outgoing, Scheme::HTTPS).unwrap();
+        assert_eq!(request.uri(), "https://a.com:81/a?b");
+        let mut fields: Vec<String> = request
+            .headers()
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        fields.sort_unstable();
+        let want = [
+            "cookie: a=1",
+            "cookie: b=2",
+            "expect: 100-continue",
+            "forwarded: for=\"[2001:db8::1]\";host=\"a.com:81\";proto=https",
+            "te: trailers",
+            "via: 1.0 a, 1.1 hostmux-1",
+            "x-forwarded-for: 2001:db8::1",
+            "x-forwarded-host: a.com:81",
+            "x-forwarded-port: 81",
+            "x-forwarded-proto: https",
+            "x-real-ip: 2001:db8::1",
+            "x-request-id: id",
+        ];
+        assert_eq!(fields, want);
     }
 
     #[test]

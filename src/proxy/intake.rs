@@ -40,6 +40,7 @@ struct Inner {
     bytes_max: Option<u64>,
     /// Runs while the client is waited for.
     pause: Option<Wait>,
+    pause_max: Duration,
 }
 
 impl Intake {
@@ -59,6 +60,7 @@ impl Intake {
             received_bytes: Rc::default(),
             bytes_max,
             pause: None,
+            pause_max: PAUSE_MAX,
         }))))
     }
 
@@ -91,6 +93,13 @@ impl Intake {
         Some(self.0.as_ref()?.borrow().received_bytes.clone())
     }
 
+    /// The client may be silent longer than [`PAUSE_MAX`]: its body is open to wait.
+    pub fn may_pause(&self, pause_max: Duration) {
+        if let Some(inner) = &self.0 {
+            inner.borrow_mut().pause_max = pause_max;
+        }
+    }
+
     /// The answer has begun: no other attempt will follow.
     pub fn settle(&self) {
         if let Some(inner) = &self.0 {
@@ -108,9 +117,9 @@ impl Inner {
         let frame = match Pin::new(&mut self.source).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
-                let pause = self.pause.get_or_insert_with(|| Wait::of(PAUSE_MAX));
+                let pause = self.pause.get_or_insert_with(|| Wait::of(self.pause_max));
                 if Pin::new(pause).poll(cx).is_ready() {
-                    return Poll::Ready(Some(Err(ProxyError::BodyPaused(PAUSE_MAX))));
+                    return Poll::Ready(Some(Err(ProxyError::BodyPaused(self.pause_max))));
                 }
                 return Poll::Pending;
             }

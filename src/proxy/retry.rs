@@ -10,6 +10,8 @@ pub const ATTEMPTS_MAX: u32 = 4;
 pub enum Failed {
     /// No connection: nothing was sent.
     Connect,
+    /// The endpoint said that it did nothing with it (RFC 9113 §8.7).
+    Declined,
     /// Something was sent, and not a byte of an answer came.
     NoHead,
     /// An answer had begun, or the endpoint took its whole time.
@@ -45,8 +47,8 @@ pub enum Why {
 
 /// Whether a failed attempt may be followed by another.
 ///
-/// Nothing was sent if the connect failed, so any method may. Later only
-/// idempotent ones (RFC 9110 §9.2.2), with the body still at hand, and only
+/// Nothing was sent if the connect failed, and nothing done where an endpoint
+/// of HTTP/2 says so: any method may go again. Else only idempotent ones (RFC 9110 §9.2.2), with the body still at hand, and only
 /// before a byte of the answer came: a reused connection that dies then is
 /// the keep-alive race (RFC 9112 §9.3.1).
 pub fn verdict(failed: Failed, method: &Method, body: Replay, attempts: u32) -> Verdict {
@@ -55,6 +57,8 @@ pub fn verdict(failed: Failed, method: &Method, body: Replay, attempts: u32) -> 
         (Failed::Answered, _) => Verdict::Stop(Why::Answered),
         (_, Replay::Gone) => Verdict::Stop(Why::BodyGone),
         (Failed::Connect, Replay::Whole) => Verdict::Again,
+        (Failed::Declined, Replay::Whole) if attempts >= ATTEMPTS_MAX => Verdict::Stop(Why::Enough),
+        (Failed::Declined, Replay::Whole) => Verdict::Again,
         (Failed::NoHead, Replay::Whole) if !method.is_idempotent() => {
             Verdict::Stop(Why::NotIdempotent)
         }
@@ -80,6 +84,15 @@ mod tests {
         check(Connect, Method::GET, Whole, 1, Again);
         check(Connect, Method::POST, Whole, 9, Again);
         check(Connect, Method::POST, Gone, 1, Stop(Why::BodyGone));
+        check(Declined, Method::POST, Whole, 1, Again);
+        check(Declined, Method::POST, Gone, 1, Stop(Why::BodyGone));
+        check(
+            Declined,
+            Method::GET,
+            Whole,
+            ATTEMPTS_MAX,
+            Stop(Why::Enough),
+        );
         check(NoHead, Method::GET, Whole, 1, Again);
         check(NoHead, Method::PUT, Whole, 1, Again);
         check(NoHead, Method::PUT, Gone, 1, Stop(Why::BodyGone));

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 
 use super::identity::{Identity, told};
 use super::local_ca::Asked;
-use super::{Otherwise, Settings, SiteSettings};
+use super::{Authorities, Otherwise, Settings, SiteSettings};
 use crate::diagnostic::{Diagnostic, Place};
 use crate::host::{HostMap, HostName, HostPattern, canonical};
 use loading::Loading;
@@ -30,6 +30,7 @@ pub struct Inventory {
     /// The sites that are addresses, which no client can say as a server name.
     addresses: Vec<HostName>,
     otherwise: Otherwise,
+    authorities: Authorities,
 }
 
 #[derive(Clone, Debug)]
@@ -73,6 +74,7 @@ impl Inventory {
             inventory.by_name.insert(pattern, identity);
         }
         let mut diagnostics = loading.diagnostics;
+        inventory.authorities = Authorities::load(&settings.authorities, base, &mut diagnostics);
         if settings.otherwise == Otherwise::Refuse {
             diagnostics.extend(
                 settings
@@ -82,6 +84,11 @@ impl Inventory {
             );
         }
         (inventory, diagnostics)
+    }
+
+    /// Whom endpoints are vouched for by.
+    pub fn authorities(&self) -> &Authorities {
+        &self.authorities
     }
 
     /// What a name gets, in any spelling of it. Issues nothing.

@@ -65,6 +65,7 @@ impl World {
             directory_is_required: false,
             otherwise: self.otherwise,
             sites: self.sites.clone(),
+            authorities: Vec::new(),
         };
         let (inventory, faults) = Inventory::load(&settings, self.folder.path(), now);
         assert_eq!(faults, []);

@@ -1,12 +1,13 @@
-//! Connections to endpoints, HTTP/1.1.
+//! Connections to endpoints: HTTP/1.1 here, HTTP/2 in [`mux`].
 //!
-//! A connection ([`Wire`]) is one exchange's at a time and is driven by that
+//! A connection of HTTP/1.1 ([`Wire`]) is one exchange's at a time and is driven by that
 //! exchange's own task: no task of its own, no channel, no wake-up between
 //! tasks. Between exchanges it lies in its thread's [`pool`]. The answer's
 //! body ([`Download`]) carries the connection on, with
 //! whatever is left of the request to send, and gives it back when both ended.
 
 pub mod download;
+pub mod mux;
 pub mod pool;
 pub mod upload;
 pub mod wire;
@@ -14,17 +15,22 @@ pub mod wire;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use self::download::Download;
+use self::mux::Lease;
 use self::upload::Upload;
-use self::wire::Wire;
+use self::wire::{ConnectError, Offer, Wire};
+use super::Endpoint;
 use super::h1::{self, Head, Malformed};
-use crate::body::Body;
+use super::protocol::Protocol;
+use crate::body::{Body, BoxError};
 use crate::exchange::Interim;
 use crate::framing::Framing;
 use crate::rt::clock::Wait;
@@ -34,11 +40,30 @@ use crate::rt::flow::Flow;
 /// body is sent all the same (RFC 9110 §10.1.1).
 const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A request, ready for the wire.
+/// What carries an exchange to its endpoint and back.
+pub enum Carrier {
+    /// HTTP/1.1: a connection that is the exchange's alone.
+    Wire(Wire),
+    /// HTTP/2: a stream of a connection that many share.
+    Stream(Lease),
+}
+
+/// A new connection, or a stream of one that stands.
+///
+/// Errors are shared by all who waited for the same connection. Dropping the
+/// future gives the attempt up; others who wait for it make their own.
+pub async fn connect(endpoint: &Arc<Endpoint>, offer: Offer) -> Result<Carrier, Rc<ConnectError>> {
+    if endpoint.protocol == Protocol::Http1 {
+        let wire = Wire::connect(endpoint, offer).await;
+        return wire.map(Carrier::Wire).map_err(Rc::new);
+    }
+    // Apart, so that the common case is no larger for it.
+    Box::pin(mux::connect(endpoint, offer)).await
+}
+
+/// A request, but for its head.
 pub struct Outbound {
     pub method: Method,
-    /// Request line and header, with the blank line.
-    pub head: Vec<u8>,
     pub body: Body,
     pub framing: Framing,
     /// The body waits for the endpoint's 100.
@@ -56,7 +81,9 @@ pub struct Outbound {
 
 /// An answer.
 pub struct Answer {
-    pub head: Head,
+    pub status: StatusCode,
+    /// Without what speaks of the connection.
+    pub headers: HeaderMap,
     pub body: AnswerBody,
 }
 
@@ -64,6 +91,8 @@ pub enum AnswerBody {
     /// The rest of the answer was there with its head (or there is none).
     Whole(Bytes),
     Stream(Box<Download>),
+    /// The same over HTTP/2.
+    Mux(Box<mux::Download>),
     /// 101: the connection is the client's now, with what came behind the head.
     Switched(Wire),
 }
@@ -80,7 +109,12 @@ pub enum Failed {
     #[error(transparent)]
     Malformed(#[from] Malformed),
     #[error("the client's body broke off")]
-    ClientBody(#[source] crate::body::BoxError),
+    ClientBody(#[source] BoxError),
+    #[error("the endpoint reset the stream before it answered")]
+    Reset(#[source] BoxError),
+    /// HTTP/2: it is certain that the endpoint did nothing with the request.
+    #[error("the endpoint declined the request")]
+    Declined(#[source] BoxError),
 }
 
 /// A failure, and what is known about the attempt.
@@ -93,13 +127,13 @@ pub struct Failure {
     pub reused: bool,
 }
 
-/// Sends a request and waits for the head of its answer.
+/// Sends a request and waits for the head of its answer. `head`: request line
+/// and header, with the blank line.
 ///
 /// Dropping the future closes the connection.
-pub async fn send(mut wire: Wire, outbound: Outbound) -> Result<Answer, Failure> {
+pub async fn send(mut wire: Wire, head: Vec<u8>, outbound: Outbound) -> Result<Answer, Failure> {
     let Outbound {
         method,
-        head,
         body,
         framing,
         expects_continue,
@@ -179,7 +213,11 @@ pub async fn send(mut wire: Wire, outbound: Outbound) -> Result<Answer, Failure>
                 &outbound.flow,
                 outbound.pause_max,
             );
-            Ok(Answer { head, body })
+            Ok(Answer {
+                status: head.status,
+                headers: head.headers,
+                body,
+            })
         }
         Err(cause) => Err(Failure {
             cause,

@@ -36,6 +36,8 @@ pub enum Malformed {
     Body(#[from] chunks::Broken),
     #[error("the endpoint switched protocols without being asked")]
     Switched,
+    #[error("the answer breaks a rule of HTTP/2")]
+    Http2,
 }
 
 /// The head of an answer. Fields that speak of the connection are not in it.

@@ -11,7 +11,8 @@ use hostmux::config::{
     PlainHttp, SiteConfig, Target,
 };
 use hostmux::diagnostic::{Colour, Severity};
-use hostmux::upstream::{Address, ConnectTimeout};
+use hostmux::upstream::protocol::EndpointName;
+use hostmux::upstream::{Address, ConnectTimeout, ProtocolSettings, TlsSettings};
 
 /// The least number of broken files; fewer means that the folder was not found.
 const FILES_MIN: usize = 70;
@@ -120,7 +121,7 @@ fn the_defaults_are_as_documented() {
     let Target::Upstream(upstream) = &site.target else {
         panic!("{site:?}");
     };
-    assert_eq!(upstream.endpoints, [Address::Port(3000)]);
+    assert_eq!(upstream.endpoints, [Address::Port(3000).into()]);
     assert_eq!(upstream.connect_timeout, ConnectTimeout::ByDistance);
     assert_eq!(upstream.response_timeout, Duration::from_secs(300));
     assert_eq!(upstream.wait_for_endpoint, Duration::from_secs(5));
@@ -154,12 +155,65 @@ fn every_spelling_of_an_endpoint() {
     check("http://10.0.0.7:8080", &["10.0.0.7:8080"]);
     check("\"[::1]:8080\"", &["[::1]:8080"]);
     check("unix:/run/app.sock", &["unix:/run/app.sock"]);
+    check("h2c://9000", &["h2c://localhost:9000"]);
+    check("https://10.0.0.7:8443", &["https://10.0.0.7:8443"]);
+    check(
+        "[8080, { address: https://8443, tls: { name: a.test } }]",
+        &["localhost:8080", "https://localhost:8443"],
+    );
     check("[8080]", &["localhost:8080"]);
     check("[8080, 8081]", &["localhost:8080", "localhost:8081"]);
     check(
         "[8080, { address: 127.0.0.1:81 }]",
         &["localhost:8080", "127.0.0.1:81"],
     );
+}
+
+#[test]
+fn tls_of_an_upstream_is_that_of_its_endpoints_unless_they_have_their_own() {
+    let text = "sites:
+  a.test:
+    upstream:
+      endpoints: [https://1, { address: https://2, tls: { name: b.test } }, 3]
+      tls: { ca: own.pem, name: a.test }
+";
+    let config = valid(text);
+    let Target::Upstream(upstream) = &config.sites[0].target else {
+        panic!("{config:?}");
+    };
+    let tls = |ca: Option<&str>, name: &str| {
+        ProtocolSettings::Tls(TlsSettings {
+            ca: ca.map(Into::into),
+            name: EndpointName::parse(name),
+        })
+    };
+    let got: Vec<_> = upstream
+        .endpoints
+        .iter()
+        .map(|endpoint| endpoint.protocol.clone())
+        .collect();
+    let want = [
+        tls(Some("own.pem"), "a.test"),
+        tls(None, "b.test"),
+        ProtocolSettings::Http1,
+    ];
+    assert_eq!(got, want);
+    let read: Vec<_> = config
+        .authorities
+        .iter()
+        .map(|authority| (authority.at.to_string(), authority.ca.clone()))
+        .collect();
+    let want = [
+        (
+            "sites.a.test.upstream.tls.ca".to_owned(),
+            Some("own.pem".into()),
+        ),
+        (
+            "sites.a.test.upstream.endpoints[1].address".to_owned(),
+            None,
+        ),
+    ];
+    assert_eq!(read, want);
 }
 
 #[test]
@@ -189,7 +243,10 @@ fn a_site_in_long() {
     };
     assert_eq!(
         upstream.endpoints,
-        [Address::Port(3000), Address::Unix("/run/app.sock".into())]
+        [
+            Address::Port(3000).into(),
+            Address::Unix("/run/app.sock".into()).into()
+        ]
     );
     assert_eq!(upstream.wait_for_endpoint, Duration::ZERO);
     assert_eq!(

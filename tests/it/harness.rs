@@ -5,6 +5,7 @@
 //! [`PATIENCE`].
 
 mod backend;
+mod backend_h2;
 mod certificates;
 mod client;
 mod front;
@@ -16,10 +17,11 @@ use std::future::Future;
 use std::time::Duration;
 
 pub(crate) use backend::{Backend, Conn, Refusing, answer, ok};
+pub(crate) use backend_h2::{Call, H2Backend, reset};
 pub(crate) use certificates::Certificates;
 pub(crate) use client::{Client, get};
 pub(crate) use front::Front;
-pub(crate) use h2::{END_STREAM, Frames, Heard, Kind, frame, headers, literal, taken};
+pub(crate) use h2::{END_STREAM, Frames, H2, Heard, Kind, frame, headers, literal, taken};
 pub(crate) use proxy::Proxy;
 pub(crate) use wire::{Answer, Message, joined, text};
 

@@ -45,6 +45,7 @@ const ROWS: [Row; 10] = [
         outside: &[
             "bytes",
             "foldhash",
+            "h2",
             "http",
             "http_body",
             "httparse",
@@ -52,10 +53,12 @@ const ROWS: [Row; 10] = [
             "rcgen",
             "rustix",
             "rustls",
+            "rustls_native_certs",
             "rustls_pemfile",
             "thiserror",
             "socket2",
             "tokio",
+            "tokio_rustls",
             "x509_parser",
         ],
     },
@@ -88,8 +91,8 @@ const ROWS: [Row; 10] = [
         outside: &[
             "bytes",
             "foldhash",
-            "http",
             "h2",
+            "http",
             "http_body",
             "memchr",
             "rustix",
@@ -124,6 +127,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("anyhow", &["cli"]),
     ("arc_swap", &["snapshot"]),
     ("clap", &["cli"]),
+    // A module of the server has the name as well.
+    ("h2", &["upstream/client/mux", "server"]),
     ("httparse", &["framing/chunks", "upstream/h1"]),
     ("hyper_util", &["cli/demo"]),
     ("hyper::server", &["cli/demo"]),
@@ -131,6 +136,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("ipnet", &["config", "snapshot", "proxy/origin"]),
     ("jiff", &["observe/access_log", "rt/date", "tls/identity"]),
     ("rcgen", &["tls/local_ca"]),
+    ("rustls_native_certs", &["tls/authority"]),
     ("rustls_pemfile", &["tls/pem"]),
     ("saphyr_parser", &["config/locate"]),
     ("serde_yaml", &["config/file"]),
@@ -149,10 +155,18 @@ const ONLY: &[(&str, &[&str])] = &[
         "tokio::net",
         &["upstream/client/wire", "server", "cli/demo"],
     ),
-    // Every task has an owner who waits for it at drain.
+    ("tokio_rustls", &["upstream/client/wire"]),
+    // Every task has an owner who waits for it at drain. That of a connection
+    // to an endpoint has nothing left to do once the exchanges have ended,
+    // which are waited for, and ends with its thread's runtime.
     (
         "tokio::task::spawn_local",
-        &["server/h2", "server/worker", "cli/demo"],
+        &[
+            "server/h2",
+            "server/worker",
+            "upstream/client/mux/link",
+            "cli/demo",
+        ],
     ),
     ("tracing_subscriber", &["cli"]),
     ("x509_parser", &["tls/identity"]),

@@ -9,6 +9,8 @@ mod cli;
 mod conformance;
 mod corpus;
 mod drain;
+mod endpoints_h2;
+mod endpoints_tls;
 mod faults;
 mod forwarding;
 mod headers;

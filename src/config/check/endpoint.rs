@@ -4,10 +4,29 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::Wrong;
-use crate::upstream::Address;
+use crate::upstream::{Address, EndpointSettings, ProtocolSettings, TlsSettings};
 
 /// The longest path of a Unix socket, in bytes: what `sockaddr_un` holds, less its NUL.
 const UNIX_PATH_BYTES_MAX: usize = 107;
+
+/// Reads an endpoint: an address, perhaps behind `http://`, `h2c://` or `https://`.
+pub(super) fn endpoint(text: &str) -> Result<EndpointSettings, Wrong> {
+    let (protocol, rest) = match text.split_once("://") {
+        Some(("h2c", rest)) => (ProtocolSettings::H2c, rest),
+        Some(("https", rest)) => (ProtocolSettings::Tls(TlsSettings::default()), rest),
+        _ => return address(text).map(EndpointSettings::from),
+    };
+    let scheme = &text[..text.len() - rest.len()];
+    if rest.starts_with(['/', '.']) || rest.starts_with("unix:") {
+        return Err(Wrong::new(
+            format!("`{scheme}` does not lead to a Unix socket"),
+            "a port, or an address with one",
+        )
+        .help("`unix:/path` is an endpoint that speaks HTTP/1.1"));
+    }
+    let address = host_and_port(scheme, rest)?;
+    Ok(EndpointSettings { address, protocol })
+}
 
 /// Reads `8080`, `addr:8080`, `[v6]:8080`, `localhost:8080` (each perhaps
 /// behind `http://`) or `unix:/path`.
@@ -20,25 +39,33 @@ pub(super) fn address(text: &str) -> Result<Address, Wrong> {
             .help(format!("a Unix socket is written `unix:{text}`")));
     }
     let Some((scheme, rest)) = text.split_once("://") else {
-        return host_and_port(text);
+        return host_and_port("", text);
     };
     match scheme {
-        "http" => host_and_port(rest),
-        "https" | "h2c" => Err(Wrong::new(
-            format!("`{scheme}://` endpoints are not in this version of hostmux yet"),
-            "plain HTTP/1.1 alone",
-        )
-        .help(format!(
-            "write `{rest}` if the endpoint speaks plain HTTP too"
-        ))),
+        "http" => host_and_port("", rest),
         "ws" | "wss" => Err(Wrong::new(
             format!("`{scheme}://` is not a scheme of an endpoint"),
             "WebSockets need no scheme of their own",
         )
-        .help(format!("write `{rest}`: WebSockets pass with all else"))),
+        .help(format!(
+            "write `{}{rest}`: WebSockets pass with all else",
+            if scheme == "wss" { "https://" } else { "" }
+        ))),
+        "grpc" | "grpcs" | "h2" | "http2" => Err(Wrong::new(
+            format!("`{scheme}://` is not a scheme of an endpoint"),
+            "HTTP/2 is `h2c://`, or `https://` over TLS",
+        )
+        .help(format!(
+            "write `{}{rest}`",
+            if scheme == "grpcs" {
+                "https://"
+            } else {
+                "h2c://"
+            }
+        ))),
         _ => Err(Wrong::new(
             format!("`{scheme}://` is not a scheme of an endpoint"),
-            "expected `http://` or none",
+            "expected `http://`, `https://`, `h2c://` or none",
         )
         .help("write a port such as `8080`, an address such as `10.0.0.7:8080`, or `unix:/path`")),
     }
@@ -68,7 +95,8 @@ fn unix(text: &str, path: &str) -> Result<Address, Wrong> {
     Ok(Address::Unix(PathBuf::from(path)))
 }
 
-fn host_and_port(text: &str) -> Result<Address, Wrong> {
+/// `scheme`: what stands before it, for advice.
+fn host_and_port(scheme: &str, text: &str) -> Result<Address, Wrong> {
     if text.starts_with(['“', '”', '„', '‘', '’']) {
         return Err(Wrong::new(
             format!("`{text}` is in typographic quotes"),
@@ -93,16 +121,19 @@ fn host_and_port(text: &str) -> Result<Address, Wrong> {
                 format!("`{text}` is not an endpoint"),
                 format!("`{}` is one too many", &text[separator..=separator]),
             )
-            .help(format!("write `{one}`")),
+            .help(format!("write `{scheme}{one}`")),
             [host, digits] if address(&format!("{host}:{digits}")).is_ok() => {
                 not_an_endpoint(text, "`:` stands between an address and its port")
-                    .help(format!("write `{host}:{digits}`"))
+                    .help(format!("write `{scheme}{host}:{digits}`"))
             }
             _ if right => Wrong::new(
                 format!("`{text}` is not one endpoint"),
                 "several endpoints are a list",
             )
-            .help(format!("write `[{}]`", several.join(", "))),
+            .help(format!(
+                "write `[{scheme}{}]`",
+                several.join(&format!(", {scheme}"))
+            )),
             _ => not_an_endpoint(
                 text,
                 &format!("`{}` cannot stand here", &text[separator..=separator]),
@@ -121,7 +152,7 @@ fn host_and_port(text: &str) -> Result<Address, Wrong> {
         }
         return Err(match address(before) {
             Ok(_) => fault.help(format!(
-                "write `{before}`: an endpoint gets the path as the client sent it"
+                "write `{scheme}{before}`: an endpoint gets the path as the client sent it"
             )),
             Err(_) => {
                 fault.help("write a port such as `8080`, or an address such as `10.0.0.7:8080`")
@@ -129,7 +160,7 @@ fn host_and_port(text: &str) -> Result<Address, Wrong> {
         });
     }
     if text.starts_with('[') {
-        return bracketed(text);
+        return bracketed(scheme, text);
     }
     match text.rsplit_once(':') {
         Some((host, digits)) if host.contains(':') => Err(Wrong::new(
@@ -138,20 +169,20 @@ fn host_and_port(text: &str) -> Result<Address, Wrong> {
         )
         .help(match (host.parse::<IpAddr>(), port(digits)) {
             (Ok(_), Ok(port)) => {
-                format!("an IPv6 address stands in quotes and brackets: `\"[{host}]:{port}\"`")
+                format!("an IPv6 address stands in quotes and brackets: `\"{scheme}[{host}]:{port}\"`")
             }
             (_, _) if text.parse::<IpAddr>().is_ok() => {
-                format!("an IPv6 address stands in quotes and brackets, with a port: `\"[{text}]:8080\"`")
+                format!("an IPv6 address stands in quotes and brackets, with a port: `\"{scheme}[{text}]:8080\"`")
             }
             (_, _) => "an endpoint is `ADDRESS:PORT`; an IPv6 address stands in brackets".to_owned(),
         })),
-        Some((host, digits)) => named(text, host, port(digits)?),
+        Some((host, digits)) => named(scheme, text, host, port(digits)?),
         None if text.bytes().all(|byte| byte.is_ascii_digit()) => port(text).map(Address::Port),
-        None => without_colon(text),
+        None => without_colon(scheme, text),
     }
 }
 
-fn bracketed(text: &str) -> Result<Address, Wrong> {
+fn bracketed(scheme: &str, text: &str) -> Result<Address, Wrong> {
     let (host, rest) = text[1..]
         .split_once(']')
         .unwrap_or_else(|| (&text[1..], ""));
@@ -164,7 +195,7 @@ fn bracketed(text: &str) -> Result<Address, Wrong> {
     let Some(digits) = rest.strip_prefix(':') else {
         return Err(
             Wrong::new(format!("`{text}` has no port"), "expected `:` and a port").help(format!(
-                "write `\"[{host}]:8080\"` with the port it listens on"
+                "write `\"{scheme}[{host}]:8080\"` with the port it listens on"
             )),
         );
     };
@@ -174,7 +205,7 @@ fn bracketed(text: &str) -> Result<Address, Wrong> {
     )))
 }
 
-fn named(text: &str, host: &str, port: u16) -> Result<Address, Wrong> {
+fn named(scheme: &str, text: &str, host: &str, port: u16) -> Result<Address, Wrong> {
     if host.eq_ignore_ascii_case("localhost") {
         return Ok(Address::Port(port));
     }
@@ -186,7 +217,7 @@ fn named(text: &str, host: &str, port: u16) -> Result<Address, Wrong> {
             format!("`{text}` is not an endpoint"),
             "no address stands before the `:`",
         )
-        .help(format!("write `{port}` for a port of this machine")));
+        .help(format!("write `{scheme}{port}` for a port of this machine")));
     }
     if looks_like_an_address(host) {
         return Err(not_an_endpoint(
@@ -198,14 +229,22 @@ fn named(text: &str, host: &str, port: u16) -> Result<Address, Wrong> {
         "names of other machines are not in this version of hostmux yet",
         format!("`{host}` is a name"),
     )
-    .help(format!("write its address, such as `10.0.0.7:{port}`")))
+    .help(format!(
+        "write its address, such as `{scheme}10.0.0.7:{port}`{}",
+        if scheme == "https://" {
+            ", and the name in `tls: { name: … }`"
+        } else {
+            ""
+        }
+    )))
 }
 
-fn without_colon(text: &str) -> Result<Address, Wrong> {
+fn without_colon(scheme: &str, text: &str) -> Result<Address, Wrong> {
     if text.parse::<IpAddr>().is_ok() || text.eq_ignore_ascii_case("localhost") {
         return Err(
-            Wrong::new(format!("`{text}` has no port"), "expected `:` and a port")
-                .help(format!("write `{text}:8080` with the port it listens on")),
+            Wrong::new(format!("`{text}` has no port"), "expected `:` and a port").help(format!(
+                "write `{scheme}{text}:8080` with the port it listens on"
+            )),
         );
     }
     port(text).map(Address::Port)
@@ -290,7 +329,7 @@ mod tests {
     fn every_short_form_is_read() {
         let check = |text: &str, want: &str| {
             assert_eq!(
-                address(text).map(|a| a.to_string()),
+                endpoint(text).map(|a| a.to_string()),
                 Ok(want.to_owned()),
                 "{text}"
             );
@@ -304,12 +343,16 @@ mod tests {
         check("http://localhost:8080", "localhost:8080");
         check("http://10.0.0.7:80", "10.0.0.7:80");
         check("unix:/run/app.sock", "unix:/run/app.sock");
+        check("h2c://9000", "h2c://localhost:9000");
+        check("h2c://10.0.0.7:9000", "h2c://10.0.0.7:9000");
+        check("https://8443", "https://localhost:8443");
+        check("https://[fd00::7]:8443", "https://[fd00::7]:8443");
     }
 
     #[test]
     fn what_is_no_endpoint_says_why() {
         let check = |text: &str, want: &str| {
-            let wrong = address(text).unwrap_err();
+            let wrong = endpoint(text).unwrap_err();
             let all = format!(
                 "{} / {} / {}",
                 wrong.message,
@@ -354,11 +397,21 @@ mod tests {
         check("a:b:c", "more than one `:`");
         check("db.internal:80", "not in this version of hostmux yet");
         check(
-            "https://10.0.0.7:8443",
-            "not in this version of hostmux yet",
+            "https://db.internal:80",
+            "write its address, such as `https://10.0.0.7:80`",
         );
-        check("h2c://9000", "not in this version of hostmux yet");
+        check("https://localhost:8443/", "write `https://localhost:8443`");
+        check("https://8443 8444", "write `[https://8443, https://8444]`");
+        check("https://10.0.0.7", "write `https://10.0.0.7:8080`");
+        check(
+            "https://unix:/run/app.sock",
+            "does not lead to a Unix socket",
+        );
+        check("h2c:///run/app.sock", "does not lead to a Unix socket");
+        check("h2c://", "an endpoint is empty");
         check("ws://8080", "WebSockets");
+        check("wss://8080", "write `https://8080`");
+        check("grpc://8080", "write `h2c://8080`");
         check("ftp://8080", "`ftp://` is not a scheme");
         check("unix:", "write `unix:/run/app.sock`");
         check("unix:run/app.sock", "write `unix:/run/app.sock`");

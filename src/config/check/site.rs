@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::policy::{Policies, is_absent};
-use super::upstream::settings;
+
 use super::{Check, SMALLEST, endpoint, host, redirect, words};
 use crate::config::file::{self, Entries, Shape, Value};
 use crate::config::{CertificateFiles, SiteConfig, Target};
 use crate::diagnostic::{Diagnostic, Path, Place};
 use crate::host::HostPattern;
+use crate::upstream::Settings;
 
 const SITE: &str = "a port such as `8080`, a list of them, or the keys of a site";
 impl Check<'_> {
@@ -239,9 +240,9 @@ impl Check<'_> {
                 return None;
             }
             Shape::Other(value) => {
-                let endpoints = self.endpoints(value, at, SITE)?;
+                let endpoints = self.endpoints(value, at, SITE, None)?;
                 (
-                    Target::Upstream(settings(endpoints)),
+                    Target::Upstream(Settings::of(endpoints)),
                     defaults.clone(),
                     None,
                 )

@@ -2,20 +2,19 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::time::Duration;
 
 use super::{Check, endpoint, words};
 use crate::config::file::{self, Shape, Value};
 use crate::diagnostic::{Diagnostic, Path, Place};
-use crate::upstream::{Address, ConnectTimeout, Settings};
-
-/// How long a request waits for a loopback endpoint that refuses: what a dev
-/// server takes to restart.
-const WAIT_FOR_ENDPOINT: Duration = Duration::from_secs(5);
-/// How long the head of a response may take: dev servers compile.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
+use crate::tls::AuthoritySettings;
+use crate::upstream::protocol::EndpointName;
+use crate::upstream::{
+    Address, ConnectTimeout, EndpointSettings, ProtocolSettings, RESPONSE_TIMEOUT, Settings,
+    TlsSettings, WAIT_FOR_ENDPOINT,
+};
 
 const ENDPOINT: &str = "a port such as `8080`, an address such as `10.0.0.7:8080`, or `unix:/path`";
+const TLS: &str = "`{ ca: FILE, name: NAME }`, or one of the two";
 
 impl Check<'_> {
     /// An upstream in any form.
@@ -26,9 +25,14 @@ impl Check<'_> {
     ) -> Option<Settings> {
         let written = match written {
             Shape::Mapping(written) => written,
-            Shape::Other(value) => return self.endpoints(value, at, ENDPOINT).map(settings),
+            Shape::Other(value) => {
+                let endpoints = self.endpoints(value, at, ENDPOINT, None)?;
+                return Some(Settings::of(endpoints));
+            }
         };
         self.keys(&written.unknown, at, words::UPSTREAM, "`upstream`");
+        let tls_at = at.key("tls");
+        let tls = self.tls(&written.tls, &tls_at);
         let endpoints = if written.endpoints == Value::Absent {
             if self.whole && written.unknown.0.is_empty() {
                 self.add(
@@ -39,8 +43,17 @@ impl Check<'_> {
             }
             None
         } else {
-            self.endpoints(&written.endpoints, &at.key("endpoints"), ENDPOINT)
+            let of_all = tls.as_ref().and_then(Option::as_ref);
+            self.endpoints(&written.endpoints, &at.key("endpoints"), ENDPOINT, of_all)
         };
+        let secured = |endpoint: &EndpointSettings| is_secured(&endpoint.protocol);
+        if let (Some(Some(_)), Some(endpoints)) = (&tls, &endpoints)
+            && !endpoints.iter().any(secured)
+        {
+            let first = endpoints.first().map(|endpoint| &endpoint.address);
+            self.add(not_secured(&tls_at, first));
+        }
+        tls?;
         let wait = self.duration(&written.wait_for_endpoint, &at.key("wait_for_endpoint"));
         let connect = self.bound(&written.connect_timeout, &at.key("connect_timeout"));
         let response = self.bound(&written.response_timeout, &at.key("response_timeout"));
@@ -58,7 +71,8 @@ impl Check<'_> {
         value: &Value,
         at: &Path,
         what: &str,
-    ) -> Option<Vec<Address>> {
+        tls: Option<&TlsSettings>,
+    ) -> Option<Vec<EndpointSettings>> {
         let list = match value {
             Value::List(list) if list.is_empty() => {
                 self.add(
@@ -76,15 +90,15 @@ impl Check<'_> {
             | Value::Text(_)
             | Value::Mapping(_) => {
                 return self
-                    .endpoint(value, at, what)
+                    .endpoint(value, at, what, tls)
                     .map(|endpoint| vec![endpoint]);
             }
         };
-        let mut first: HashMap<Address, Path> = HashMap::new();
+        let mut first: HashMap<EndpointSettings, Path> = HashMap::new();
         let mut endpoints = Some(Vec::with_capacity(list.len()));
         for (n, value) in list.iter().enumerate() {
             let at = at.at(n);
-            let endpoint = self.endpoint(value, &at, ENDPOINT);
+            let endpoint = self.endpoint(value, &at, ENDPOINT, tls);
             if let Some(endpoint) = &endpoint {
                 match first.entry(endpoint.clone()) {
                     Entry::Vacant(entry) => {
@@ -109,16 +123,39 @@ impl Check<'_> {
         endpoints
     }
 
-    fn endpoint(&mut self, value: &Value, at: &Path, what: &str) -> Option<Address> {
+    /// One endpoint. `tls`: what its upstream says of all of them.
+    fn endpoint(
+        &mut self,
+        value: &Value,
+        at: &Path,
+        what: &str,
+        tls: Option<&TlsSettings>,
+    ) -> Option<EndpointSettings> {
         if let Value::Mapping(entries) = value {
-            return self.endpoint_in_long(entries, at);
+            return self.endpoint_in_long(entries, at, tls);
         }
+        let mut endpoint = self.endpoint_in_short(value, at, what)?;
+        if let ProtocolSettings::Tls(own) = &mut endpoint.protocol {
+            if let Some(tls) = tls {
+                *own = tls.clone();
+            }
+            self.trusts(own, at);
+        }
+        Some(endpoint)
+    }
+
+    fn endpoint_in_short(
+        &mut self,
+        value: &Value,
+        at: &Path,
+        what: &str,
+    ) -> Option<EndpointSettings> {
         let text = self.text(value, at, what)??;
         let place = Place::Value(at.clone());
-        match endpoint::address(&text) {
-            Ok(address) => {
-                self.doubts(&address, place);
-                Some(address)
+        match endpoint::endpoint(&text) {
+            Ok(endpoint) => {
+                self.doubts(&endpoint.address, place);
+                Some(endpoint)
             }
             Err(wrong) => {
                 self.add(wrong.at(place));
@@ -127,26 +164,117 @@ impl Check<'_> {
         }
     }
 
-    /// `{ address: 8080 }`; the other keys of this form come later.
-    fn endpoint_in_long(&mut self, entries: &[(String, Value)], at: &Path) -> Option<Address> {
-        let mut address = None;
+    /// `{ address: https://8443, tls: … }`; the other keys of this form come later.
+    fn endpoint_in_long(
+        &mut self,
+        entries: &[(String, Value)],
+        at: &Path,
+        of_all: Option<&TlsSettings>,
+    ) -> Option<EndpointSettings> {
+        let mut endpoint = None;
+        let mut tls = Some(None);
         let mut unknown = false;
         for (key, value) in entries {
             let at = at.key(key);
-            if words::ENDPOINT.contains(&key.as_str()) {
-                address = self.endpoint(value, &at, ENDPOINT);
-            } else {
-                unknown = true;
-                self.unknown_key(key, &at, words::ENDPOINT, "an endpoint");
+            match key.as_str() {
+                "address" => endpoint = self.endpoint_in_short(value, &at, ENDPOINT),
+                "tls" => tls = self.tls(value, &at),
+                _ => {
+                    unknown = true;
+                    self.unknown_key(key, &at, words::ENDPOINT, "an endpoint");
+                }
             }
         }
-        if !unknown && entries.is_empty() {
+        if !unknown && !entries.iter().any(|(key, _)| key == "address") {
             self.add(
                 Diagnostic::error(Place::Value(at.clone()), "an endpoint has no `address`")
                     .label(format!("expected {ENDPOINT}")),
             );
         }
-        address
+        let (mut endpoint, tls) = (endpoint?, tls?);
+        match (&mut endpoint.protocol, tls) {
+            (ProtocolSettings::Tls(settings), tls) => {
+                if let Some(tls) = tls.or_else(|| of_all.cloned()) {
+                    *settings = tls;
+                }
+                self.trusts(settings, &at.key("address"));
+            }
+            (ProtocolSettings::Http1 | ProtocolSettings::H2c, Some(_)) => {
+                self.add(not_secured(&at.key("tls"), Some(&endpoint.address)));
+                return None;
+            }
+            (ProtocolSettings::Http1 | ProtocolSettings::H2c, None) => {}
+        }
+        Some(endpoint)
+    }
+
+    /// `tls`: whom to trust, and whom to expect.
+    fn tls(&mut self, written: &Value, at: &Path) -> Option<Option<TlsSettings>> {
+        let entries = match written {
+            Value::Absent => return Some(None),
+            Value::Mapping(entries) => entries,
+            Value::Null => {
+                self.no_value(at, TLS);
+                return None;
+            }
+            Value::Switch(_) | Value::Number(_) | Value::Text(_) => {
+                self.wrong_kind(at, TLS, "a single value");
+                return None;
+            }
+            Value::List(_) => {
+                self.wrong_kind(at, TLS, "a list");
+                return None;
+            }
+        };
+        let (mut tls, mut right) = (TlsSettings::default(), true);
+        for (key, value) in entries {
+            let at = at.key(key);
+            match key.as_str() {
+                "ca" => {
+                    let ca = self.path(value, &at, "a PEM file");
+                    right &= ca.is_some();
+                    tls.ca = ca.flatten();
+                    if tls.ca.is_some() {
+                        let ca = tls.ca.clone();
+                        self.authorities.push(AuthoritySettings { at, ca });
+                    }
+                }
+                "name" => {
+                    let name = self.endpoint_name(value, &at);
+                    right &= name.is_some();
+                    tls.name = name;
+                }
+                _ => {
+                    right = false;
+                    self.unknown_key(key, &at, words::TLS, "`tls`");
+                }
+            }
+        }
+        right.then_some(Some(tls))
+    }
+
+    fn endpoint_name(&mut self, value: &Value, at: &Path) -> Option<EndpointName> {
+        let text = self.text(value, at, "a name such as `app.internal`")??;
+        let name = EndpointName::parse(&text);
+        if name.is_none() {
+            self.add(
+                Diagnostic::error(
+                    Place::Value(at.clone()),
+                    format!("`{text}` is not a name that a certificate can be for"),
+                )
+                .label("neither a host name nor an address")
+                .help("write a name such as `app.internal`, without scheme and port"),
+            );
+        }
+        name
+    }
+
+    /// An endpoint without a CA of its own needs the system's.
+    fn trusts(&mut self, tls: &TlsSettings, at: &Path) {
+        if tls.ca.is_none() {
+            let at = at.clone();
+            self.authorities.push(AuthoritySettings { at, ca: None });
+        }
     }
 
     /// What is likely a mistake, but can be served.
@@ -172,12 +300,24 @@ impl Check<'_> {
     }
 }
 
-/// An upstream in its short form.
-pub(super) fn settings(endpoints: Vec<Address>) -> Settings {
-    Settings {
-        endpoints,
-        connect_timeout: ConnectTimeout::default(),
-        response_timeout: RESPONSE_TIMEOUT,
-        wait_for_endpoint: WAIT_FOR_ENDPOINT,
+fn is_secured(protocol: &ProtocolSettings) -> bool {
+    match protocol {
+        ProtocolSettings::Tls(_) => true,
+        ProtocolSettings::Http1 | ProtocolSettings::H2c => false,
+    }
+}
+
+/// `tls` where nothing is encrypted.
+fn not_secured(at: &Path, endpoint: Option<&Address>) -> Diagnostic {
+    let fault = Diagnostic::error(
+        Place::Key(at.clone()),
+        "`tls` is for endpoints that speak TLS",
+    )
+    .label("no `https://` endpoint here");
+    match endpoint {
+        Some(address @ (Address::Port(_) | Address::Socket(_))) => {
+            fault.help(format!("write `https://{address}` if it does"))
+        }
+        Some(Address::Unix(_)) | None => fault,
     }
 }

@@ -31,8 +31,10 @@ pub(super) const UPSTREAM: &[&str] = &[
     "wait_for_endpoint",
     "connect_timeout",
     "response_timeout",
+    "tls",
 ];
-pub(super) const ENDPOINT: &[&str] = &["address"];
+pub(super) const ENDPOINT: &[&str] = &["address", "tls"];
+pub(super) const TLS: &[&str] = &["ca", "name"];
 
 /// Keys that have no default where they stand.
 pub(super) const REQUIRED: &[&str] = &[
@@ -57,7 +59,6 @@ pub(super) const NOT_YET: &[&str] = &[
     "weight",
     "backup",
     "max_connections",
-    "tls",
     "routes",
     "strip_prefix",
     "allow",
@@ -83,6 +84,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("`hsts`", HSTS),
     ("`certificate`", CERTIFICATE),
     ("`upstream`", UPSTREAM),
+    ("`tls` of an endpoint", TLS),
 ];
 
 /// What other proxies call our keys.
@@ -129,6 +131,25 @@ const ELSEWHERE: &[(&str, &[&str])] = &[
         &["cert", "certificate", "crt", "file", "fullchain"],
     ),
     ("key", &["private_key"]),
+    (
+        "ca",
+        &[
+            "ca_cert",
+            "ca_file",
+            "cacert",
+            "cafile",
+            "cert",
+            "certificate",
+            "root_ca",
+            "roots",
+            "ssl_trusted_certificate",
+            "trusted_ca",
+        ],
+    ),
+    (
+        "name",
+        &["host", "proxy_ssl_name", "server_name", "servername", "sni"],
+    ),
     ("directory", &["dir", "folder", "path"]),
     ("https", &["port", "ssl", "tls"]),
     ("proxy_protocol_from", &["accept_proxy", "proxy_protocol"]),
@@ -150,6 +171,16 @@ const ELSEWHERE: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// What others call it not to look at a certificate.
+const UNVERIFIED: &[&str] = &[
+    "insecure",
+    "insecure_skip_verify",
+    "proxy_ssl_verify",
+    "skip_verify",
+    "tls_insecure_skip_verify",
+    "verify",
+];
+
 /// A key that is not there: misspelt, from elsewhere, or of a later version.
 pub(super) fn unknown_key(key: &str, at: &Path, known: &[&str], of: &str) -> Diagnostic {
     let place = Place::Key(at.clone());
@@ -166,6 +197,11 @@ pub(super) fn unknown_key(key: &str, at: &Path, known: &[&str], of: &str) -> Dia
         _ => format!("`{key}` is not a key of {of}"),
     };
     let fault = Diagnostic::error(place, message).label("unknown key");
+    if known == TLS && UNVERIFIED.contains(&key.to_lowercase().replace('-', "_").as_str()) {
+        return fault.help(
+            "certificates of endpoints are always verified: give the CA with `ca`, or the name with `name`",
+        );
+    }
     let names = match known {
         [one] => format!("key here is `{one}`"),
         _ => format!("keys here are {}", listed(known, "and")),

@@ -22,6 +22,7 @@ fn settings(otherwise: Otherwise, sites: &[(&str, Option<&str>)]) -> Settings {
         directory_is_required: false,
         otherwise,
         sites: sites.iter().map(site).collect(),
+        authorities: Vec::new(),
     }
 }
 

@@ -26,7 +26,7 @@ thread_local! {
 pub fn take(endpoint: &Endpoint, now: Instant, sure: bool) -> Option<Wire> {
     IDLE.with_borrow_mut(|idle| {
         let wires = idle.get_mut(&endpoint.id)?;
-        while let Some(wire) = wires.pop() {
+        while let Some(mut wire) = wires.pop() {
             let dead = wire.is_stale(now) || (sure && wire.has_ended());
             if !dead {
                 return Some(wire);
@@ -53,7 +53,8 @@ pub fn park(mut wire: Wire) {
 /// Closes what has lain too long, and gives memory back; called at each tick.
 /// Says whether anything is left to be swept.
 pub fn sweep(now: Instant) -> bool {
-    IDLE.with_borrow_mut(|idle| {
+    let links = super::mux::sweep(now);
+    let wires = IDLE.with_borrow_mut(|idle| {
         idle.retain(|_, wires| {
             wires.retain_mut(|wire| {
                 wire.shed();
@@ -62,5 +63,6 @@ pub fn sweep(now: Instant) -> bool {
             !wires.is_empty()
         });
         !idle.is_empty()
-    })
+    });
+    links || wires
 }

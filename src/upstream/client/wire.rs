@@ -12,9 +12,13 @@ use rustix::net::RecvFlags;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use crate::body::BoxError;
 use crate::rt::buffers;
 use crate::rt::clock::Wait;
+use crate::upstream::protocol::Protocol;
 use crate::upstream::{Address, Endpoint};
 
 /// How long an idle connection is kept where the endpoint does not say: less
@@ -32,6 +36,15 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What is offered to an endpoint that chooses (RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    Any,
+    /// HTTP/1.1 alone: for what HTTP/2 does not carry to an endpoint.
+    Http1,
 }
 
 /// A connection, and what was received and not yet read.
@@ -59,21 +72,30 @@ pub enum ConnectError {
     /// Our own descriptors or ports are used up: no fault of the endpoint's.
     #[error("no connection could be opened")]
     Exhausted(#[source] io::Error),
+    #[error("showed a certificate that cannot be believed")]
+    Certificate(#[source] rustls::Error),
+    #[error("broke off the TLS handshake")]
+    Handshake(#[source] BoxError),
+    #[error("does not speak HTTP/2")]
+    NotHttp2(#[source] BoxError),
+    #[error("speaks HTTP/2 alone, which carries no upgrade")]
+    NoUpgrade,
+    #[error("took no further stream within {0:?}")]
+    Busy(Duration),
 }
 
 impl Wire {
-    /// Opens a connection within the endpoint's `connect_timeout`.
-    pub async fn connect(endpoint: &Arc<Endpoint>) -> Result<Self, ConnectError> {
-        let mut wait = Wait::of(endpoint.connect_timeout);
-        let mut connecting = std::pin::pin!(Stream::connect(endpoint));
-        let stream = std::future::poll_fn(|cx| match connecting.as_mut().poll(cx) {
-            Poll::Ready(connected) => Poll::Ready(connected.map_err(ConnectError::from)),
-            Poll::Pending if Pin::new(&mut wait).poll(cx).is_ready() => {
-                Poll::Ready(Err(ConnectError::TimedOut(endpoint.connect_timeout)))
-            }
-            Poll::Pending => Poll::Pending,
-        })
-        .await?;
+    /// Opens a connection within the endpoint's `connect_timeout`, a handshake counted in.
+    pub async fn connect(endpoint: &Arc<Endpoint>, offer: Offer) -> Result<Self, ConnectError> {
+        within(endpoint, Self::open(endpoint, offer)).await
+    }
+
+    /// Opens a connection; the caller minds the time.
+    pub(super) async fn open(endpoint: &Arc<Endpoint>, offer: Offer) -> Result<Self, ConnectError> {
+        let mut stream = Stream::connect(endpoint).await?;
+        if let Protocol::Tls { .. } = &endpoint.protocol {
+            stream = Box::pin(stream.secure(endpoint, offer)).await?;
+        }
         Ok(Self {
             stream,
             received: BytesMut::new(),
@@ -83,6 +105,14 @@ impl Wire {
             keep: None,
             idle_since: None,
         })
+    }
+
+    /// Whether the endpoint chose HTTP/2.
+    pub(super) fn chose_http2(&self) -> bool {
+        match &self.stream {
+            Stream::Tcp(_) | Stream::Unix(_) => false,
+            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
     }
 
     /// Whether it has served an exchange before.
@@ -113,7 +143,7 @@ impl Wire {
     }
 
     /// Whether it has lain too long, or the endpoint closed it or spoke unasked.
-    pub(super) fn is_stale(&self, now: Instant) -> bool {
+    pub(super) fn is_stale(&mut self, now: Instant) -> bool {
         let lain = self
             .idle_since
             .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
@@ -130,16 +160,23 @@ impl Wire {
         match &self.stream {
             Stream::Tcp(stream) => stream.poll_read_ready(&mut cx).is_ready(),
             Stream::Unix(stream) => stream.poll_read_ready(&mut cx).is_ready(),
+            Stream::Tls(stream) => stream.get_ref().0.poll_read_ready(&mut cx).is_ready(),
         }
     }
 
     /// Asks the kernel whether anything came: EOF, a reset, or unasked bytes.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&mut self) -> bool {
         let mut byte = [0u8; 1];
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let peeked = match &self.stream {
-            Stream::Tcp(stream) => rustix::net::recv(stream, &mut byte, flags),
-            Stream::Unix(stream) => rustix::net::recv(stream, &mut byte, flags),
+        let peeked = match &mut self.stream {
+            Stream::Tcp(stream) => rustix::net::recv(&*stream, &mut byte, flags),
+            Stream::Unix(stream) => rustix::net::recv(&*stream, &mut byte, flags),
+            // A session ticket may lie there, which is no news: TLS must look.
+            Stream::Tls(stream) => {
+                let mut cx = Context::from_waker(std::task::Waker::noop());
+                let mut into = ReadBuf::new(&mut byte);
+                return Pin::new(stream).poll_read(&mut cx, &mut into).is_ready();
+            }
         };
         !matches!(peeked, Err(rustix::io::Errno::AGAIN))
     }
@@ -162,6 +199,10 @@ impl Wire {
         let polled = match &mut self.stream {
             Stream::Tcp(stream) => std::pin::pin!(stream.read_buf(&mut room)).poll(cx),
             Stream::Unix(stream) => std::pin::pin!(stream.read_buf(&mut room)).poll(cx),
+            Stream::Tls(stream) => {
+                flush(stream, cx);
+                std::pin::pin!(stream.read_buf(&mut room)).poll(cx)
+            }
         };
         if let Poll::Ready(Ok(1..)) = polled {
             self.answered = true;
@@ -200,6 +241,7 @@ impl Wire {
         match (&mut self.stream, slices) {
             (Stream::Tcp(stream), [only]) => Pin::new(stream).poll_write(cx, only),
             (Stream::Unix(stream), [only]) => Pin::new(stream).poll_write(cx, only),
+            (Stream::Tls(stream), several) => Pin::new(stream).poll_write_vectored(cx, several),
             (Stream::Tcp(stream), several) => Pin::new(stream).poll_write_vectored(cx, several),
             (Stream::Unix(stream), several) => Pin::new(stream).poll_write_vectored(cx, several),
         }
@@ -221,8 +263,18 @@ impl AsyncRead for Wire {
         match &mut self.get_mut().stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, into),
+            Stream::Tls(stream) => {
+                flush(stream, cx);
+                Pin::new(stream).poll_read(cx, into)
+            }
         }
     }
+}
+
+/// Sends on what was sealed and did not leave yet, so that whoever waits for
+/// an answer has really asked. That it fails is seen by reading.
+fn flush(stream: &mut TlsStream<TcpStream>, cx: &mut Context<'_>) {
+    let _ = Pin::new(stream).poll_flush(cx);
 }
 
 impl AsyncWrite for Wire {
@@ -234,14 +286,30 @@ impl AsyncWrite for Wire {
         self.get_mut().poll_send(cx, &[IoSlice::new(bytes)])
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_send(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
@@ -269,6 +337,22 @@ impl Stream {
         }
     }
 
+    /// The handshake.
+    async fn secure(self, endpoint: &Endpoint, offer: Offer) -> Result<Self, ConnectError> {
+        let (Protocol::Tls { trust, name }, Self::Tcp(stream)) = (&endpoint.protocol, self) else {
+            return Err(ConnectError::Unreachable(io::ErrorKind::Unsupported.into()));
+        };
+        let config = match offer {
+            Offer::Any => &trust.any,
+            Offer::Http1 => &trust.http1,
+        };
+        let connecting = TlsConnector::from(config.clone()).connect(name.clone(), stream);
+        match connecting.await {
+            Ok(stream) => Ok(Self::Tls(Box::new(stream))),
+            Err(error) => Err(handshake_error(error, offer)),
+        }
+    }
+
     async fn connect_tcp(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -278,6 +362,48 @@ impl Stream {
         }
         Ok(Self::Tcp(stream))
     }
+}
+
+/// Polls until it is ready, or the endpoint's `connect_timeout` is over.
+pub(super) async fn within<T>(
+    endpoint: &Endpoint,
+    connecting: impl Future<Output = Result<T, ConnectError>>,
+) -> Result<T, ConnectError> {
+    let mut wait = Wait::of(endpoint.connect_timeout);
+    let mut connecting = std::pin::pin!(connecting);
+    std::future::poll_fn(|cx| match connecting.as_mut().poll(cx) {
+        Poll::Ready(connected) => Poll::Ready(connected),
+        Poll::Pending if Pin::new(&mut wait).poll(cx).is_ready() => {
+            Poll::Ready(Err(ConnectError::TimedOut(endpoint.connect_timeout)))
+        }
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
+/// Nothing of the request was sent: what is wrong is the endpoint's TLS.
+fn handshake_error(error: io::Error, offer: Offer) -> ConnectError {
+    use rustls::{AlertDescription, Error};
+    let Some(cause) = error
+        .get_ref()
+        .and_then(|cause| cause.downcast_ref::<Error>())
+    else {
+        let failed = ConnectError::from(error);
+        // It hung up without a word of TLS.
+        return if let ConnectError::Unreachable(error) = failed {
+            ConnectError::Handshake(error.into())
+        } else {
+            failed
+        };
+    };
+    if let Error::InvalidCertificate(_) | Error::NoCertificatesPresented = cause {
+        return ConnectError::Certificate(cause.clone());
+    }
+    let refused = Error::AlertReceived(AlertDescription::NoApplicationProtocol);
+    if offer == Offer::Http1 && *cause == refused {
+        return ConnectError::NoUpgrade;
+    }
+    ConnectError::Handshake(cause.clone().into())
 }
 
 impl From<io::Error> for ConnectError {

@@ -9,6 +9,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use tokio_rustls::TlsAcceptor;
+
+use super::certificates::Certificates;
+use super::h2::Frames;
 use super::wire::{Message, Wire, handle};
 use super::within;
 
@@ -91,6 +95,56 @@ impl Backend {
         Self::listening(TcpListener::bind("[::1]:0").await.unwrap(), Conn::echo)
     }
 
+    /// An echo behind TLS that offers these protocols.
+    pub(crate) async fn echo_tls(certificates: &Certificates, alpn: &[&str]) -> Self {
+        Self::secured(certificates, alpn, Conn::echo).await
+    }
+
+    /// Answers one request of each connection over TLS, and closes.
+    pub(crate) async fn once_tls(certificates: &Certificates) -> Self {
+        Self::script_tls(certificates, |mut conn| async move {
+            conn.request().await;
+            conn.send(ok(b"")).await;
+        })
+        .await
+    }
+
+    /// Does with each TLS connection what the script says.
+    pub(crate) async fn script_tls<F>(
+        certificates: &Certificates,
+        script: impl Fn(Conn) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self::secured(certificates, &["http/1.1"], script).await
+    }
+
+    /// The same, and HTTP/2 is chosen wherever it is offered.
+    pub(crate) async fn choosing_h2<F>(
+        certificates: &Certificates,
+        script: impl Fn(Conn) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self::secured(certificates, &["h2", "http/1.1"], script).await
+    }
+
+    async fn secured<F>(
+        certificates: &Certificates,
+        alpn: &[&str],
+        script: impl Fn(Conn) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap().port().to_string();
+        let listener = Listener::Tls(listener, certificates.acceptor(alpn));
+        Self::run(at, listener, script)
+    }
+
     /// An echo behind a Unix socket.
     pub(crate) fn echo_unix() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -169,11 +223,20 @@ impl Backend {
 enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
+    Tls(TcpListener, TlsAcceptor),
 }
 
 impl Listener {
+    /// The next connection; one whose handshake fails is none.
     async fn accept(&self) -> Wire {
         match self {
+            Self::Tls(listener, acceptor) => loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let socket = handle(&stream);
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    return Wire::new(stream, socket);
+                }
+            },
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
@@ -246,6 +309,11 @@ impl Conn {
         &mut self.wire
     }
 
+    /// The server's side of HTTP/2, frame by frame.
+    pub(crate) async fn frames(self) -> Frames {
+        Frames::accept(self.wire).await
+    }
+
     /// Closes with a reset.
     pub(crate) fn reset(self) {
         self.wire.reset();
@@ -306,9 +374,17 @@ impl Refusing {
 
     /// Begins to listen.
     pub(crate) fn come_up(self) -> Backend {
+        self.come_up_with(Conn::echo)
+    }
+
+    /// Begins to listen, and does with each connection what the script says.
+    pub(crate) fn come_up_with<F>(self, script: impl Fn(Conn) -> F + Send + 'static) -> Backend
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         self.v4.listen(16).unwrap();
         self.v4.set_nonblocking(true).unwrap();
         let listener = TcpListener::from_std(self.v4.into()).unwrap();
-        Backend::listening(listener, Conn::echo)
+        Backend::listening(listener, script)
     }
 }

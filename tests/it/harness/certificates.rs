@@ -1,11 +1,18 @@
 //! Certificates of a CA of their own, made at run time.
 
+use std::sync::Arc;
+
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::CertificateDer;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
 
 /// A folder of certificates with their keys, as `certificates.directory` names it.
 pub(crate) struct Certificates {
     directory: tempfile::TempDir,
+    /// Apart: a CA's certificate is none of a server's.
+    authority: tempfile::TempDir,
     pub(crate) issuer: CertificateDer<'static>,
 }
 
@@ -16,7 +23,10 @@ impl Certificates {
         let mut ca = CertificateParams::new([]).unwrap();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca_key = KeyPair::generate().unwrap();
-        let issuer = ca.self_signed(&ca_key).unwrap().der().clone();
+        let certificate = ca.self_signed(&ca_key).unwrap();
+        let issuer = certificate.der().clone();
+        let authority = tempfile::tempdir().unwrap();
+        write(&authority.path().join("ca.pem"), &certificate.pem());
         let signer = Issuer::new(ca, ca_key);
         for (n, names) in certificates.iter().enumerate() {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -31,7 +41,34 @@ impl Certificates {
                 &key.serialize_pem(),
             );
         }
-        Self { directory, issuer }
+        Self {
+            directory,
+            authority,
+            issuer,
+        }
+    }
+
+    /// The file of the CA.
+    pub(crate) fn ca(&self) -> String {
+        let path = self.authority.path().join("ca.pem");
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// A server with the first certificate.
+    pub(crate) fn acceptor(&self, alpn: &[&str]) -> TlsAcceptor {
+        let file = |name: &str| self.directory.path().join(name);
+        let chain = CertificateDer::pem_file_iter(file("0.pem")).unwrap();
+        let chain = chain.map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_file(file("0.key")).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
     }
 
     pub(crate) fn path(&self) -> &str {

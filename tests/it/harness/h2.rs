@@ -157,6 +157,29 @@ impl Frames {
         Self(Wire::new(stream, socket))
     }
 
+    /// Takes the preface and says SETTINGS, as a server.
+    pub(crate) async fn accept(mut wire: Wire) -> Self {
+        wire.exactly(24).await;
+        let mut frames = Self(wire);
+        frames.send(Kind::Settings, 0, 0, &[]).await;
+        frames
+    }
+
+    /// The stream of the next request; `None` at the end.
+    pub(crate) async fn asked(&mut self) -> Option<u32> {
+        loop {
+            let frame = self.next().await?;
+            if frame.is_head() {
+                return Some(frame.stream);
+            }
+        }
+    }
+
+    /// Waits for the other side to close.
+    pub(crate) async fn closed(&mut self) {
+        while self.receive().await.is_some() {}
+    }
+
     pub(crate) async fn send(&mut self, kind: Kind, flags: u8, stream: u32, payload: &[u8]) {
         self.0.send(frame(kind, flags, stream, payload)).await;
     }

@@ -88,6 +88,25 @@ impl Proxy {
         Self::with(&format!("upstream: \"{endpoint}\""))
     }
 
+    /// Gives new requests another configuration, but for where it listens.
+    pub(crate) fn replace(&self, yaml: &str) {
+        let config = config::check(yaml, &|_| None).config.unwrap();
+        let (inventory, _) = Inventory::load(
+            &tls_settings(&config),
+            self._state.path(),
+            SystemTime::now(),
+        );
+        let live = self.running.live();
+        let before = live.current();
+        let tls = Tls::new(
+            inventory,
+            before.tls.authority().cloned(),
+            Some(&before.tls),
+        )
+        .unwrap();
+        live.replace(Snapshot::build(&config, tls, Some(&before)));
+    }
+
     /// Requests of a site that wait for its endpoints to come up.
     pub(crate) fn held(&self, name: &str) -> usize {
         let snapshot = self.running.live().current();
@@ -193,5 +212,6 @@ fn tls_settings(config: &Config) -> tls::Settings {
                 certificate: site.certificate.clone(),
             })
             .collect(),
+        authorities: config.authorities.clone(),
     }
 }
