@@ -98,10 +98,13 @@ pub fn to(error: &ProxyError, exchange: &Exchange, form: Form) -> Response<Body>
     response
 }
 
-/// gRPC over HTTP/2, "HTTP to gRPC Status Code Mapping".
+/// gRPC over HTTP/2, "HTTP to gRPC Status Code Mapping", and where that has
+/// nothing the code that gRPC itself would give.
 fn grpc_status(status: StatusCode) -> &'static str {
     match status.as_u16() {
-        400 | 431 | 413 => "13",
+        400 | 431 => "13",
+        401 => "16",
+        413 => "8",
         403 => "7",
         404 | 405 | 501 => "12",
         504 => "4",

@@ -13,6 +13,7 @@ mod endpoints_h2;
 mod endpoints_tls;
 mod faults;
 mod forwarding;
+mod grpc;
 mod headers;
 mod interim;
 mod layers;
