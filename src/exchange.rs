@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::host::Authority;
 
@@ -98,23 +98,42 @@ pub struct Exchange {
     pub complete: bool,
 }
 
+/// The most that the interim answers of one exchange may hold, in bytes: they
+/// are hints, and an endpoint that sends them without end fills no memory.
+const INTERIM_BYTES_MAX: usize = 32 * 1024;
+/// What one counts for without its fields.
+const INTERIM_LEAST_BYTES: usize = 64;
+
 /// Where an endpoint's interim answers go (1xx, RFC 9110 §15.2): straight to
 /// the client, before the answer, if it can take them.
 #[derive(Clone, Default)]
-pub struct Interim(Option<Rc<TellInterim>>);
+pub struct Interim(Option<Rc<Telling>>);
 
-type TellInterim = dyn Fn(StatusCode, HeaderMap);
+struct Telling {
+    left_bytes: Cell<usize>,
+    tell: Box<dyn Fn(StatusCode, HeaderMap)>,
+}
 
 impl Interim {
     /// Calls this for each. The default drops them.
     pub fn to(tell: impl Fn(StatusCode, HeaderMap) + 'static) -> Self {
-        Self(Some(Rc::new(tell)))
+        Self(Some(Rc::new(Telling {
+            left_bytes: Cell::new(INTERIM_BYTES_MAX),
+            tell: Box::new(tell),
+        })))
     }
 
-    /// Passes one on. Never 100, which is answered to the body, nor 101.
+    /// Passes one on, unless there were too many already. Never 100, which is
+    /// answered to the body, nor 101.
     pub fn tell(&self, status: StatusCode, headers: HeaderMap) {
-        if let Some(tell) = &self.0 {
-            tell(status, headers);
+        let Some(telling) = &self.0 else {
+            return;
+        };
+        let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+        let bytes = INTERIM_LEAST_BYTES + headers.iter().map(line).sum::<usize>();
+        if let Some(left) = telling.left_bytes.get().checked_sub(bytes) {
+            telling.left_bytes.set(left);
+            (telling.tell)(status, headers);
         }
     }
 }

@@ -64,10 +64,6 @@ pub struct Tie {
     pub busy: Cell<u32>,
     /// Exchanges that have begun, ever.
     pub served: Cell<u64>,
-    /// Answers that wait for the client to take what it was given.
-    pub offered: Cell<u32>,
-    /// Pieces of answers that were given to the client, ever.
-    pub given: Cell<u64>,
     /// The thread knows whom to wake for a drain.
     pub known: Cell<bool>,
     /// Whether the client keeps up.
@@ -79,11 +75,6 @@ pub struct Tie {
 }
 
 impl Tie {
-    /// Whether all that goes on waits for the client to take what it was given.
-    pub fn waits_for_client(&self) -> bool {
-        self.busy.get() > 0 && self.offered.get() == self.busy.get()
-    }
-
     /// Gives up what was to become a tunnel, if anything.
     pub fn abandon(&self) {
         // Taken first, dropped then: their ends may look at the tie.

@@ -137,23 +137,18 @@ pub fn framing(parts: &Parts) -> Result<Framing, ProxyError> {
     if parts.version != Version::HTTP_11 || codings.next().is_some() {
         return Err(ProxyError::BadCoding(text.into_owned()));
     }
-    if text.trim().eq_ignore_ascii_case("chunked") {
+    if text.eq_ignore_ascii_case("chunked") {
         return Ok(Framing::Chunked);
     }
-    let known = |part: &str| {
-        let name = part
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
-        part.trim().eq_ignore_ascii_case("chunked") || KNOWN_CODINGS.contains(&name.as_str())
+    // OWS alone: what else looks like a blank is none (RFC 9110 §5.6.3).
+    let trim = |part: &'_ str| part.trim_matches([' ', '\t']).to_ascii_lowercase();
+    let parts: Vec<String> = text.split(',').map(trim).collect();
+    let known = |part: &String| {
+        let name = part.split(';').next().unwrap_or_default();
+        part == "chunked" || KNOWN_CODINGS.contains(&name.trim_end_matches([' ', '\t']))
     };
-    let chunked = text
-        .split(',')
-        .filter(|part| part.trim().eq_ignore_ascii_case("chunked"))
-        .count();
-    if chunked <= 1 && text.split(',').all(known) {
+    let chunked = parts.iter().filter(|part| *part == "chunked").count();
+    if chunked <= 1 && parts.iter().all(known) {
         return Err(ProxyError::UnknownCoding(text.into_owned()));
     }
     Err(ProxyError::BadCoding(text.into_owned()))

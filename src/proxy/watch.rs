@@ -57,7 +57,7 @@ impl Watch {
     }
 
     /// Follows the answer to its end.
-    pub(super) fn over(mut self, response: Response<Body>, peer: &Peer) -> Response<Body> {
+    pub(super) fn over(mut self, mut response: Response<Body>, peer: &Peer) -> Response<Body> {
         if let Some(wire) = peer.tie.switched.take() {
             peer.tie.tunnel.replace(Some(Tunnel { wire, watch: self }));
             return response;
@@ -65,22 +65,20 @@ impl Watch {
         let at_hand = match response.body() {
             Body::Empty => Some(0),
             Body::Full(bytes) => Some(bytes.len() as u64),
+            // Nothing of it is left to come.
+            Body::Stream(stream) if stream.is_end_stream() => Some(0),
             Body::Stream(_) => None,
         };
+        if at_hand == Some(0) {
+            *response.body_mut() = Body::Empty;
+        }
         if let Some(bytes) = at_hand {
             let exchange = self.exchange_mut();
             exchange.bytes_out = bytes;
             exchange.complete = true;
             return response;
         }
-        let offer = Offer::new(&peer.tie);
-        response.map(|body| {
-            Body::stream(Watched {
-                body,
-                offer,
-                watch: self,
-            })
-        })
+        response.map(|body| Body::stream(Watched { body, watch: self }))
     }
 }
 
@@ -92,43 +90,9 @@ impl Drop for Watch {
     }
 }
 
-/// Whose turn it is: the client's, once it was given a piece, until it asks for the next.
-struct Offer {
-    tie: Rc<Tie>,
-    open: bool,
-}
-
-impl Offer {
-    fn new(tie: &Rc<Tie>) -> Self {
-        Self {
-            tie: tie.clone(),
-            open: false,
-        }
-    }
-
-    fn make(&mut self) {
-        self.open = true;
-        self.tie.offered.set(self.tie.offered.get() + 1);
-        self.tie.given.set(self.tie.given.get() + 1);
-    }
-
-    fn taken(&mut self) {
-        if std::mem::take(&mut self.open) {
-            self.tie.offered.set(self.tie.offered.get() - 1);
-        }
-    }
-}
-
-impl Drop for Offer {
-    fn drop(&mut self) {
-        self.taken();
-    }
-}
-
 /// A body with the exchange that ends with it.
 struct Watched {
     body: Body,
-    offer: Offer,
     watch: Watch,
 }
 
@@ -140,11 +104,7 @@ impl HttpBody for Watched {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.offer.taken();
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(_))) = &polled {
-            self.offer.make();
-        }
         let ended = self.body.is_end_stream();
         let exchange = self.watch.exchange_mut();
         match &polled {

@@ -82,7 +82,6 @@ pub(super) async fn run(
         clocks: Clocks::new(Instant::now()),
         wait: Wait::of(super::clocks::IDLE_TIMEOUT),
         worker: worker.clone(),
-        multiplexed: alpn_h2,
     };
     let peer = Rc::new(peer);
     if alpn_h2 {
@@ -120,8 +119,6 @@ pub(super) struct Driver {
     pub(super) worker: Rc<Worker>,
     clocks: Clocks,
     wait: Wait,
-    /// Many answers share the connection (h2).
-    multiplexed: bool,
 }
 
 /// Why a connection ended from below.
@@ -164,17 +161,12 @@ impl Driver {
         if !blocked && self.tie.flow.release() {
             cx.waker().wake_by_ref();
         }
-        // Over h2 a client may keep its socket busy and take nothing of its answers.
-        let withheld = self.multiplexed && self.tie.waits_for_client();
         let seen = Seen {
             busy: self.tie.busy.get() > 0,
             served: self.tie.served.get(),
             begun: begun && !blocked,
-            sent: match withheld {
-                true => self.tie.given.get(),
-                false => transport.sent_bytes(),
-            },
-            blocked: blocked || withheld,
+            sent: transport.sent_bytes(),
+            blocked,
         };
         if let Some(sooner) = self.clocks.look(crate::rt::clock::now(), seen) {
             self.wait.reset_to(sooner);

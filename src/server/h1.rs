@@ -14,13 +14,14 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 
 use self::head::Head;
 use self::inbound::{Inbound, RequestBody};
-use self::outbound::{Asked, Sending, Sent};
+use self::outbound::{Reader, Sending, Sent};
 use super::clocks::{HEAD_TIMEOUT, Struck};
 use super::connection::{self, Driver, Ended};
 use super::tunnel;
@@ -29,6 +30,12 @@ use crate::error::ProxyError;
 use crate::exchange::Interim;
 use crate::framing::Framing;
 use crate::proxy::{Peer, strict};
+use crate::rt::clock::Wait;
+
+/// How much of a request is still read once its answer is whole.
+const REST_BYTES_MAX: usize = 64 * 1024;
+/// And for how long.
+const REST_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Exchange = Pin<Box<dyn Future<Output = Response<Body>>>>;
 
@@ -102,7 +109,17 @@ impl Connection {
     async fn head(&mut self) -> Result<Option<Head>, Ended> {
         let inbound = self.inbound.clone();
         let worker = self.driver.worker.clone();
+        let io = self.driver.io.clone();
         self.turn(move |cx| {
+            // A client that asks and does not read waits for itself, and one
+            // that asks without a pause leaves the thread to others.
+            if io.0.borrow().is_blocked() {
+                return Poll::Pending;
+            }
+            if io.0.borrow().is_full() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let mut inbound = inbound.borrow_mut();
             match inbound.poll_head(cx) {
                 Poll::Ready(Ok(head)) => Poll::Ready(head),
@@ -122,66 +139,32 @@ impl Connection {
         if self.driver.io.0.borrow().is_blocked() {
             return Ok(Next::Cut);
         }
-        let (mut parts, ()) = Request::new(()).into_parts();
-        parts.uri = Uri::from_static("*");
-        parts.method = Method::from_bytes(b"-").unwrap_or_default();
-        let fault = Some(ProxyError::HeadTimedOut(HEAD_TIMEOUT));
-        self.exchange(Head { parts, fault }).await
+        self.exchange(Head::unread(ProxyError::HeadTimedOut(HEAD_TIMEOUT)))
+            .await
     }
 
     /// Answers one request.
     async fn exchange(&mut self, head: Head) -> Result<Next, Ended> {
-        let Head { parts, fault } = head;
-        let faulty = fault.is_some();
-        // What is wrong with the framing is found again, and told, when the request is admitted.
-        let framing = match strict::framing(&parts) {
-            Ok(framing) if !faulty => Some(framing),
-            _ => None,
+        let reader = Reader {
+            head_only: head.parts.method == Method::HEAD,
+            reads_chunks: head.parts.version != Version::HTTP_10,
         };
-        if faulty {
-            self.driver.worker.noise.request();
-        }
-        self.inbound.borrow_mut().begin(
-            framing.unwrap_or(Framing::Length(0)),
-            strict::expects_continue(&parts),
-        );
-        let asked = Asked {
-            head_only: parts.method == Method::HEAD,
-            reads_chunks: parts.version != Version::HTTP_10,
-        };
-        let version = parts.version;
-        let keeps = framing.is_some() && head::keeps_alive(&parts);
-
-        let body = match self.inbound.borrow().is_ended() {
-            true => Body::Empty,
-            false => Body::stream(RequestBody(self.inbound.clone())),
-        };
-        let serving = self.serving(Request::from_parts(parts, body), fault);
+        let (serving, keeps_alive) = self.begin(head);
         let Some(mut response) = self.response(serving).await? else {
             return Ok(Next::Cut);
         };
+        let framing = outbound::framing(&response, reader);
         let tunnel = self.peer.tie.tunnel.take();
-        let framing = outbound::framing(&response, asked);
-        if tunnel.is_none() && !matches!(response.body(), Body::Stream(_)) {
-            // Nobody will read what is left of the request; often it is there already.
-            self.inbound.borrow_mut().skip();
-        }
-        let whole = self.inbound.borrow().is_ended() || matches!(response.body(), Body::Stream(_));
-        let goes_on = keeps
-            && whole
-            && framing != Some(Framing::UntilClose)
-            && !says_close(response.headers())
-            && !self.driver.worker.is_ending();
+        let goes_on = keeps_alive && self.goes_on(&response, framing);
         let connection = match (&tunnel, goes_on) {
             (Some(_), _) => "upgrade",
             (None, false) => "close",
-            (None, true) if version == Version::HTTP_10 => "keep-alive",
+            (None, true) if !reader.reads_chunks => "keep-alive",
             (None, true) => "",
         };
         let head = outbound::head(&response, framing, connection);
         let body = std::mem::take(response.body_mut());
-        let sent = self.send(head, body, framing).await?;
-        match (sent, tunnel) {
+        match (self.send(head, body, framing).await?, tunnel) {
             (Sent::Broken, _) => {
                 // Bytes that end with the connection look whole unless it breaks.
                 let abrupt = framing == Some(Framing::UntilClose);
@@ -189,9 +172,76 @@ impl Connection {
                 Ok(Next::Cut)
             }
             (Sent::Whole, Some(tunnel)) => Ok(Next::Tunnel(Box::new(tunnel))),
-            (Sent::Whole, None) if goes_on && self.inbound.borrow().is_ended() => Ok(Next::Request),
+            (Sent::Whole, None) if goes_on && self.rest().await? => Ok(Next::Request),
             (Sent::Whole, None) => Ok(Next::Close),
         }
+    }
+
+    /// Begins a request's exchange; and whether its connection may go on behind it.
+    fn begin(&mut self, head: Head) -> (Exchange, bool) {
+        let Head { parts, fault } = head;
+        if fault.is_some() {
+            self.driver.worker.noise.request();
+        }
+        // What is wrong with the framing is found again, and told, when the request is admitted.
+        let framing = match strict::framing(&parts) {
+            Ok(framing) if fault.is_none() => Some(framing),
+            _ => None,
+        };
+        self.inbound.borrow_mut().begin(
+            framing.unwrap_or(Framing::Length(0)),
+            strict::expects_continue(&parts),
+        );
+        let keeps_alive = framing.is_some() && head::keeps_alive(&parts);
+        let body = match self.inbound.borrow().is_ended() {
+            true => Body::Empty,
+            false => Body::stream(RequestBody(self.inbound.clone())),
+        };
+        let request = Request::from_parts(parts, body);
+        (self.serving(request, fault), keeps_alive)
+    }
+
+    /// Whether the connection goes on behind this answer, which begins now.
+    fn goes_on(&self, response: &Response<Body>, framing: Option<Framing>) -> bool {
+        let mut inbound = self.inbound.borrow_mut();
+        // RFC 9110 §10.1.1: a client that still waits for a 100 may send its
+        // body or not.
+        let unsure = inbound.answer_begins();
+        let streams = matches!(response.body(), Body::Stream(_));
+        if !streams {
+            // Nobody will read what is left of the request; often it is there already.
+            inbound.skip();
+        }
+        !unsure
+            && (streams || inbound.is_ended())
+            && framing != Some(Framing::UntilClose)
+            && !says_close(response.headers())
+            && !self.driver.worker.is_ending()
+    }
+
+    /// Reads what is left of a request whose answer is whole; whether it has
+    /// ended, so that another may follow.
+    async fn rest(&mut self) -> Result<bool, Ended> {
+        let inbound = self.inbound.clone();
+        let mut wait = Wait::of(REST_TIMEOUT);
+        let mut left_bytes = REST_BYTES_MAX;
+        self.turn(move |cx| {
+            while !inbound.borrow().is_ended() {
+                match inbound.borrow_mut().poll_frame(cx) {
+                    Poll::Ready(Some(Ok(frame))) => {
+                        let bytes = frame.data_ref().map_or(0, |data| data.len());
+                        match left_bytes.checked_sub(bytes) {
+                            Some(left) => left_bytes = left,
+                            None => return Poll::Ready(false),
+                        }
+                    }
+                    Poll::Ready(Some(Err(_)) | None) => break,
+                    Poll::Pending => return Pin::new(&mut wait).poll(cx).map(|()| false),
+                }
+            }
+            Poll::Ready(inbound.borrow().is_ended())
+        })
+        .await
     }
 
     /// The exchange, as the proxy answers it.

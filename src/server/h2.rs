@@ -56,10 +56,12 @@ pub(super) async fn serve(driver: Driver, peer: Rc<Peer>) {
         driver,
         peer,
         abuse: Rc::default(),
+        shaking_hands: true,
         farewell: false,
     };
     let mut handshake = Box::pin(handshake);
     let connection = session.turn(|cx, _| handshake.as_mut().poll(cx)).await;
+    session.shaking_hands = false;
     let ended = match connection {
         Ok(Ok(mut connection)) => {
             let keepalive = connection.ping_pong().map(Keepalive::new);
@@ -75,6 +77,8 @@ struct Session {
     driver: Driver,
     peer: Rc<Peer>,
     abuse: Rc<Abuse>,
+    /// The client's preface is waited for (RFC 9113 §3.4), as a head is.
+    shaking_hands: bool,
     /// The client was told that no more streams are taken.
     farewell: bool,
 }
@@ -89,7 +93,7 @@ impl Session {
             self.driver.before(cx);
             match poll(cx, self) {
                 Poll::Ready(ready) => Poll::Ready(Ok(ready)),
-                Poll::Pending => self.driver.after(cx, false).map(Err),
+                Poll::Pending => self.driver.after(cx, self.shaking_hands).map(Err),
             }
         })
         .await

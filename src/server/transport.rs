@@ -36,8 +36,8 @@ pub(crate) const BURST: usize = crate::rt::flow::BURST_MAX;
 const RECEIVE_LEAST: usize = RECORD + 1024;
 /// The most that is received at a time: what is read at a time, and one record.
 const RECEIVE_MOST: usize = 64 * 1024 + RECEIVE_LEAST;
-/// How often a closing connection is read from before it is cut.
-const DISCARDS_MAX: usize = 256;
+/// The most that is read from a closing connection before it is cut.
+const DISCARD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The most handshake bytes a client may send before it is let in.
 const HANDSHAKE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -52,6 +52,7 @@ pub(crate) struct Transport {
     shut: bool,
     received_bytes: u64,
     sent_bytes: u64,
+    discarded_bytes: usize,
 }
 
 impl Transport {
@@ -64,6 +65,7 @@ impl Transport {
             shut: false,
             received_bytes: 0,
             sent_bytes: 0,
+            discarded_bytes: 0,
         }
     }
 
@@ -322,12 +324,13 @@ impl Transport {
     /// Reads and throws away until the client has closed.
     pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut scrap = Lent::default();
-        for _ in 0..DISCARDS_MAX {
+        while self.discarded_bytes < DISCARD_BYTES_MAX {
             let mut into = ReadBuf::new(scrap.room(RECORD));
             ready!(Pin::new(&mut self.socket).poll_read(cx, &mut into))?;
             if into.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
+            self.discarded_bytes += into.filled().len();
         }
         Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
     }

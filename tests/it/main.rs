@@ -19,6 +19,7 @@ mod interim;
 mod layers;
 mod limits;
 mod pages;
+mod patience;
 mod proxy_protocol;
 mod readme;
 mod refusals;

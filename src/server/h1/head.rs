@@ -22,6 +22,24 @@ pub struct Head {
     pub fault: Option<ProxyError>,
 }
 
+impl Head {
+    /// A head of which nothing could be read.
+    pub fn unread(fault: ProxyError) -> Self {
+        Self {
+            parts: no_parts(),
+            fault: Some(fault),
+        }
+    }
+}
+
+/// What cannot be read is told as nothing.
+fn no_parts() -> Parts {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.uri = Uri::from_static("*");
+    parts.method = Method::from_bytes(b"-").unwrap_or_default();
+    parts
+}
+
 /// Looks for the end of a head while it comes, each byte once.
 #[derive(Debug, Default)]
 pub struct Scanner {
@@ -114,10 +132,7 @@ fn too_long(bytes: usize) -> ProxyError {
 
 /// Reads a whole head: lines that all end in CRLF, the header from `header` on.
 fn read(head: &Bytes, header: usize) -> Head {
-    let (mut parts, ()) = Request::new(()).into_parts();
-    // What cannot be read is told as nothing.
-    parts.uri = Uri::from_static("*");
-    parts.method = Method::from_bytes(b"-").unwrap_or_default();
+    let mut parts = no_parts();
     let mut fault = request_line(&head.slice(..header.saturating_sub(2)), &mut parts).err();
     if fault.is_none() {
         fault = fields(head, header, &mut parts.headers).err();

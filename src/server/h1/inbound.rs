@@ -32,7 +32,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Why a request's body broke off.
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+pub(super) enum Broken {
     #[error("the client closed the connection in the middle of the body")]
     Short,
     #[error("the connection to the client broke")]
@@ -112,6 +112,12 @@ impl Inbound {
         self.owes_continue = expects_continue && !self.is_ended();
     }
 
+    /// The answer begins: a 100 would stand in the middle of it. Whether the
+    /// client may still wait for one (RFC 9110 §10.1.1).
+    pub(super) fn answer_begins(&mut self) -> bool {
+        std::mem::take(&mut self.owes_continue)
+    }
+
     /// Whether the request was read to its end.
     pub(super) fn is_ended(&self) -> bool {
         matches!(self.left, Left::Nothing)
@@ -128,6 +134,9 @@ impl Inbound {
     }
 
     /// Ready once the client is gone; until then, what it sends early is kept.
+    ///
+    /// A client that only says that it sends no more cannot be told from one
+    /// that has closed, for whom an endpoint would work in vain: both are gone.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.is_ended() && self.received.len() < AHEAD_BYTES_MAX {
             match ready!(self.poll_receive(cx)) {
@@ -211,7 +220,11 @@ impl Inbound {
         }
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    /// The next piece of the body.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if std::mem::take(&mut self.owes_continue)
             && self.received.is_empty()
             && let Err(error) = self.io.0.borrow_mut().put(CONTINUE)

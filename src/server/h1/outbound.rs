@@ -16,18 +16,18 @@ use crate::server::transport::Transport;
 /// Room for a common head at once.
 const HEAD_BYTES: usize = 512;
 
-/// What an answer is an answer to.
+/// What whoever asked can read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct Reader {
     pub(super) head_only: bool,
     /// Reads chunks (HTTP/1.1).
     pub(super) reads_chunks: bool,
 }
 
 /// How the body of an answer is framed; `None`: it has none (RFC 9112 §6.3).
-pub(super) fn framing(response: &Response<Body>, asked: Asked) -> Option<Framing> {
+pub(super) fn framing(response: &Response<Body>, reader: Reader) -> Option<Framing> {
     let status = response.status();
-    let bodiless = asked.head_only
+    let bodiless = reader.head_only
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if bodiless {
@@ -35,7 +35,7 @@ pub(super) fn framing(response: &Response<Body>, asked: Asked) -> Option<Framing
     }
     Some(match response.body().size_hint().exact() {
         Some(length) => Framing::Length(length),
-        None if asked.reads_chunks => Framing::Chunked,
+        None if reader.reads_chunks => Framing::Chunked,
         None => Framing::UntilClose,
     })
 }
@@ -225,7 +225,7 @@ impl Sending {
 mod tests {
     use super::*;
 
-    const ASKED: Asked = Asked {
+    const READER: Reader = Reader {
         head_only: false,
         reads_chunks: true,
     };
@@ -241,19 +241,19 @@ mod tests {
 
     #[test]
     fn an_answer_is_framed_by_what_it_is() {
-        let check = |status: u16, asked: Asked, want: Option<Framing>| {
-            let got = framing(&response(status, Body::Full("abc".into())), asked);
-            assert_eq!(got, want, "{status} {asked:?}");
+        let check = |status: u16, reader: Reader, want: Option<Framing>| {
+            let got = framing(&response(status, Body::Full("abc".into())), reader);
+            assert_eq!(got, want, "{status} {reader:?}");
         };
-        let head_only = Asked {
+        let head_only = Reader {
             head_only: true,
-            ..ASKED
+            ..READER
         };
-        check(200, ASKED, Some(Framing::Length(3)));
+        check(200, READER, Some(Framing::Length(3)));
         check(200, head_only, None);
-        check(204, ASKED, None);
-        check(304, ASKED, None);
-        check(101, ASKED, None);
+        check(204, READER, None);
+        check(304, READER, None);
+        check(101, READER, None);
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use ::h2::ext::Protocol;
 use ::h2::server::SendResponse;
 use ::h2::{Error, Reason, RecvStream, SendStream};
 use bytes::Bytes;
@@ -24,6 +23,8 @@ use crate::exchange::Interim;
 use crate::framing::Framing;
 use crate::proxy::{Peer, Proxy, strict};
 use crate::rt::clock::Wait;
+use crate::server::clocks::{HEAD_TIMEOUT, STALL_TIMEOUT};
+use crate::server::connection;
 
 /// How much of a request that was answered early is still read.
 const DISCARDED_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -53,7 +54,8 @@ impl Answering {
         let _ = self.respond.borrow_mut().send_informational(head);
     }
 
-    fn begin(&self, head: Response<()>, ends: bool) -> Result<SendStream<Bytes>, Error> {
+    /// Begins the answer; the body, if it has one, goes behind it.
+    pub(super) fn begin(&self, head: Response<()>, ends: bool) -> Result<SendStream<Bytes>, Error> {
         self.begun.set(true);
         self.respond.borrow_mut().send_response(head, ends)
     }
@@ -84,8 +86,9 @@ pub(super) async fn serve(
     let received = Rc::new(RefCell::new(received));
     // A length of none must be one: the endpoint would be told that the request is whole.
     if !ends && matches!(strict::framing(&parts), Ok(Framing::Length(0))) && has_length(&parts) {
-        let first = poll_fn(|cx| received.borrow_mut().poll_data(cx)).await;
-        if first.is_some_and(|data| data.is_ok_and(|data| !data.is_empty())) {
+        let first = |cx: &mut Context<'_>| received.borrow_mut().poll_data(cx).map(Ok);
+        let first = connection::within(HEAD_TIMEOUT, first).await;
+        if !matches!(&first, Ok(None)) && !matches!(&first, Ok(Some(Ok(data))) if data.is_empty()) {
             answering
                 .respond
                 .borrow_mut()
@@ -121,7 +124,6 @@ pub(super) async fn serve(
         abuse.unserved();
         return;
     };
-    abuse.served();
     let tunnel = peer.tie.tunnel.take();
     response.headers_mut().remove(CONNECTION);
     if let Some(tunnel) = tunnel {
@@ -132,13 +134,6 @@ pub(super) async fn serve(
     }
     if !received.borrow().is_end_stream() {
         discard(&received).await;
-    }
-}
-
-impl Answering {
-    /// Begins the answer; the body, if it has one, goes behind it.
-    pub(super) fn head(&self, response: Response<()>) -> Result<SendStream<Bytes>, Error> {
-        self.begin(response, false)
     }
 }
 
@@ -171,7 +166,11 @@ async fn answer(
     if ends {
         return Ok(());
     }
-    let mut sending = Sending { stream, body };
+    let mut sending = Sending {
+        stream,
+        body,
+        stall: None,
+    };
     poll_fn(|cx| sending.poll(cx)).await
 }
 
@@ -179,6 +178,8 @@ async fn answer(
 struct Sending {
     stream: SendStream<Bytes>,
     body: Body,
+    /// Runs while the client gives no room (RFC 9113 §6.9).
+    stall: Option<Wait>,
 }
 
 impl Sending {
@@ -187,12 +188,14 @@ impl Sending {
             // A piece is read once there is room for some of it.
             self.stream.reserve_capacity(1);
             while self.stream.capacity() == 0 {
-                match ready!(self.stream.poll_capacity(cx)) {
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => return Poll::Ready(Err(error)),
-                    None => return Poll::Ready(Err(Reason::CANCEL.into())),
+                match self.stream.poll_capacity(cx) {
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                    Poll::Ready(None) => return Poll::Ready(Err(Reason::CANCEL.into())),
+                    Poll::Pending => return self.poll_stall(cx),
                 }
             }
+            self.stall = None;
             if let Poll::Ready(reason) = self.stream.poll_reset(cx)? {
                 return Poll::Ready(Err(reason.into()));
             }
@@ -228,6 +231,16 @@ impl Sending {
     }
 }
 
+impl Sending {
+    /// A client that takes nothing of its answer holds an endpoint with it.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let stall = self.stall.get_or_insert_with(|| Wait::of(STALL_TIMEOUT));
+        ready!(Pin::new(stall).poll(cx));
+        self.stream.send_reset(Reason::CANCEL);
+        Poll::Ready(Err(Reason::CANCEL.into()))
+    }
+}
+
 async fn discard(received: &RefCell<RecvStream>) {
     let mut wait = Wait::of(DISCARD_TIMEOUT);
     let mut discarding = pin!(body::discard(received, DISCARDED_BYTES_MAX));
@@ -236,9 +249,4 @@ async fn discard(received: &RefCell<RecvStream>) {
         Poll::Pending => Pin::new(&mut wait).poll(cx),
     })
     .await;
-}
-
-/// Whether the request asks for a protocol other than HTTP (RFC 8441 §4).
-pub(super) fn protocol(parts: &http::request::Parts) -> Option<&str> {
-    parts.extensions.get::<Protocol>().map(Protocol::as_str)
 }

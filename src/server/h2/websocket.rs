@@ -8,6 +8,7 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use ::h2::ext::Protocol;
 use ::h2::{RecvStream, SendStream};
 use bytes::{Buf, Bytes};
 use http::header::{
@@ -17,7 +18,7 @@ use http::header::{
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
-use super::stream::{self, Answering};
+use super::stream::Answering;
 use crate::body::Body;
 use crate::proxy::Tunnel;
 use crate::rt;
@@ -28,7 +29,12 @@ const PIECE_BYTES: usize = 16 * 1024;
 
 /// Whether the request is an extended CONNECT for WebSocket.
 pub(super) fn is_asked(parts: &Parts) -> bool {
-    parts.method == Method::CONNECT && stream::protocol(parts) == Some("websocket")
+    parts.method == Method::CONNECT && protocol(parts) == Some("websocket")
+}
+
+/// The protocol other than HTTP that is asked for (RFC 8441 §4).
+fn protocol(parts: &Parts) -> Option<&str> {
+    parts.extensions.get::<Protocol>().map(Protocol::as_str)
 }
 
 /// Makes of an extended CONNECT the handshake that an endpoint of HTTP/1.1 knows.
@@ -76,7 +82,7 @@ pub(super) async fn run(
     for field in [UPGRADE, SEC_WEBSOCKET_ACCEPT] {
         head.headers_mut().remove(field);
     }
-    if let Ok(stream) = answering.head(head) {
+    if let Ok(stream) = answering.begin(head, false) {
         let client = Stream {
             received,
             unread: Bytes::new(),
@@ -139,9 +145,13 @@ impl Sink for Stream {
 }
 
 impl Client for Stream {
-    /// The connection's own task sends.
-    fn poll_send(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// The connection's own task sends. A client that has said its last may
+    /// still give the stream up, or be gone.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.stream.poll_reset(cx) {
+            Poll::Ready(_) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            Poll::Pending => Poll::Ready(Ok(())),
+        }
     }
 }
 

@@ -91,6 +91,15 @@ impl Wire {
         sent
     }
 
+    /// Sends as much as the other side takes at once.
+    pub(crate) async fn try_send_some(&mut self, bytes: &[u8]) {
+        let once = std::future::poll_fn(|cx| {
+            let _ = std::pin::Pin::new(&mut self.stream).poll_write(cx, bytes);
+            std::task::Poll::Ready(())
+        });
+        once.await;
+    }
+
     /// Closes with a reset.
     pub(crate) fn reset(self) {
         let _ = self.socket.set_linger(Some(std::time::Duration::ZERO));
