@@ -25,7 +25,7 @@ def program():
 
 
 class Browser:
-    def __init__(self, folder, ca):
+    def __init__(self, folder, ca, *flags):
         self.home = pathlib.Path(folder) / "browser"
         store = self.home / ".pki" / "nssdb"
         store.mkdir(parents=True)
@@ -41,7 +41,7 @@ class Browser:
              "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
              "--disable-background-networking", "--disable-component-update", "--disable-sync",
              f"--host-resolver-rules=MAP *.{DOMAIN} 127.0.0.1", f"--user-data-dir={self.home / 'profile'}",
-             "--remote-debugging-pipe", "about:blank"],
+             *flags, "--remote-debugging-pipe", "about:blank"],
             self.home, "chromium", env={"HOME": str(self.home)}, pass_fds=ends,
         )  # fmt: skip
         for end in (theirs_in, theirs_out, *ends):
