@@ -20,6 +20,7 @@ mod layers;
 mod limits;
 mod pages;
 mod patience;
+mod properties;
 mod proxy_protocol;
 mod readme;
 mod refusals;
