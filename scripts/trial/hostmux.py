@@ -117,10 +117,11 @@ def program(given=None):
 class Hostmux:
     """Serves the sites on two free ports until it is stopped.
 
-    `sites` maps a name to what stands behind it in `sites.yaml`.
+    `sites` maps a name to what stands behind it in `sites.yaml`; `options` are
+    those of the process.
     """
 
-    def __init__(self, binary, folder, sites, plain_http="redirect"):
+    def __init__(self, binary, folder, sites, plain_http="redirect", **options):
         self.folder = pathlib.Path(folder) / "hostmux"
         self.folder.mkdir()
         self.https, self.http = free_ports(2)
@@ -138,7 +139,7 @@ class Hostmux:
         }
         for place in places.values():
             os.mkdir(place)
-        self.process = Process([binary, "run", "-c", config], self.folder, "hostmux", env=places)
+        self.process = Process([binary, "run", "-c", config], self.folder, "hostmux", env=places, **options)
         try:
             self.await_ready()
         except Failed:
@@ -174,6 +175,16 @@ class Hostmux:
 
     def forget_peak(self):
         pathlib.Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")  # proc(5)
+
+    def cpu(self):
+        """Seconds of processor time used since the start, by all threads."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime of proc(5)
+
+    def queued(self):
+        """Seconds that its threads were ready and waited for a processor."""
+        tasks = pathlib.Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[1]) for task in tasks) / 1e9
 
     def _status(self, field):
         for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
