@@ -75,10 +75,13 @@ fn check(peer: IpAddr, secure: bool, headers: &HeaderMap, trusted: &[IpNet]) {
 /// Whether an address stands in the client's fields.
 fn said(headers: &HeaderMap, address: IpAddr) -> bool {
     let values = headers.get_all("x-forwarded-for").iter();
-    let mut words = values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split([',', ' ', '\t', '[', ']']));
+    let mut words = values.flat_map(|value| {
+        let between = |byte: &u8| matches!(byte, b',' | b' ' | b'\t' | b'[' | b']');
+        value.as_bytes().split(between)
+    });
     words.any(|word| {
+        let word = String::from_utf8_lossy(word);
+        let word = word.as_ref();
         let bare = word.rsplit_once(':').map_or(word, |(bare, _)| bare);
         word.parse() == Ok(address) || bare.parse() == Ok(address)
     })

@@ -1,13 +1,17 @@
 //! A request's head, from a client's bytes to an endpoint's.
 
+use bytes::BytesMut;
 use hostmux::framing::Framing;
 use hostmux::proxy::headers::{self, Outgoing};
 use hostmux::proxy::origin::Origin;
 use hostmux::proxy::strict;
+use hostmux::server::h1::head::Scanner;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
+use http::{HeaderMap, HeaderValue, Version};
 
 const LINES_MAX: usize = 128;
+/// A request line of 16 KiB, a header of 32 KiB, and some room.
+const HELD_MAX: usize = 52 * 1024;
 const VIA: &str = "hostmux-fuzz";
 const REQUEST_ID: &str = "0192f0c1-0000-7000-8000-000000000000";
 
@@ -96,32 +100,74 @@ pub fn head(input: &[u8]) {
     assert!(via.ends_with(VIA.as_bytes()));
 }
 
-/// A head as a server of HTTP/1 would hand it on; `None` if it is none.
+/// A head as it is handed on; `None` if it is refused before.
 fn parts(text: &[u8], over_h2: bool) -> Option<Parts> {
-    let mut lines = [httparse::EMPTY_HEADER; LINES_MAX];
-    let mut request = httparse::Request::new(&mut lines);
-    if !request.parse(text).ok()?.is_complete() {
-        return None;
-    }
-    let version = match (over_h2, request.version?) {
-        (true, _) => Version::HTTP_2,
-        (false, 0) => Version::HTTP_10,
-        (false, _) => Version::HTTP_11,
-    };
-    let mut parts = Request::builder()
-        .method(request.method?)
-        .uri(request.path?)
-        .version(version)
-        .body(())
-        .ok()?
-        .into_parts()
-        .0;
-    for line in request.headers.iter() {
-        let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
-        let value = HeaderValue::from_bytes(line.value).ok()?;
-        parts.headers.append(name, value);
+    let head = Scanner::default().head(&mut BytesMut::from(text))?;
+    let mut parts = head.fault.is_none().then_some(head.parts)?;
+    if over_h2 {
+        parts.version = Version::HTTP_2;
     }
     Some(parts)
+}
+
+/// The first byte says how long the pieces are; what they give is the same,
+/// and is what another reader reads.
+pub fn scanned(input: &[u8]) {
+    let Some((first, input)) = input.split_first() else {
+        return;
+    };
+    let mut received = BytesMut::from(input);
+    let whole = Scanner::default().head(&mut received);
+    let behind = received;
+    let (mut scanner, mut received, mut pieces) = (Scanner::default(), BytesMut::new(), None);
+    let mut rest = input;
+    while pieces.is_none() && !rest.is_empty() {
+        let (piece, more) = rest.split_at(rest.len().min(usize::from(*first & 0x3f) + 1));
+        received.extend_from_slice(piece);
+        rest = more;
+        pieces = scanner.head(&mut received);
+        assert!(pieces.is_some() || received.len() <= HELD_MAX);
+    }
+    let (Some(whole), Some(pieces)) = (&whole, &pieces) else {
+        assert!(whole.is_none() && pieces.is_none());
+        return;
+    };
+    assert_eq!(format!("{:?}", whole.parts), format!("{:?}", pieces.parts));
+    assert_eq!(whole.fault.is_some(), pieces.fault.is_some());
+    if whole.fault.is_some() {
+        return;
+    }
+    received.extend_from_slice(rest);
+    assert_eq!(received, behind, "what stands behind the head is kept");
+    as_others_read(&input[..input.len() - behind.len()], &whole.parts);
+}
+
+/// A head that we take, httparse takes, and as the same.
+fn as_others_read(head: &[u8], parts: &Parts) {
+    let mut lines = [httparse::EMPTY_HEADER; LINES_MAX];
+    let mut request = httparse::Request::new(&mut lines);
+    let read = match request.parse(head) {
+        // It knows no later version.
+        Err(httparse::Error::Version) => return,
+        read => read.unwrap(),
+    };
+    assert_eq!(read, httparse::Status::Complete(head.len()));
+    assert_eq!(request.method, Some(parts.method.as_str()));
+    let path = request.path.unwrap();
+    if path.starts_with('/') {
+        assert_eq!(headers::origin_form(&parts.uri), path);
+    }
+    assert_eq!(request.headers.len(), parts.headers.len());
+    for line in request.headers.iter() {
+        let values = parts.headers.get_all(line.name).iter();
+        let mut values = values.map(HeaderValue::as_bytes);
+        assert!(values.any(|value| value == line.value), "{}", line.name);
+    }
+    let host = request
+        .headers
+        .iter()
+        .filter(|line| line.name.eq_ignore_ascii_case("host"));
+    assert_eq!(parts.headers.get_all("host").iter().count(), host.count());
 }
 
 /// RFC 9112 §6: a reader knows where the body ends, in one way.
