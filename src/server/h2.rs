@@ -7,6 +7,7 @@
 mod abuse;
 mod body;
 mod keepalive;
+mod meter;
 mod stream;
 mod websocket;
 
@@ -20,9 +21,9 @@ use bytes::Bytes;
 
 use self::abuse::Abuse;
 use self::keepalive::Keepalive;
+use self::meter::{Meter, Metered};
 use super::clocks::Struck;
 use super::connection::{self, Driver, Ended};
-use super::transport::Io;
 use crate::proxy::{Peer, strict};
 
 /// The most streams at a time (RFC 9113 §6.5.2); measured with the whole.
@@ -41,6 +42,7 @@ const RESETS_OF_OURS_MAX: usize = 1024;
 
 /// Serves a connection to its end.
 pub(super) async fn serve(driver: Driver, peer: Rc<Peer>) {
+    let meter = Rc::<Meter>::default();
     let handshake = Builder::new()
         .max_concurrent_streams(STREAMS_MAX)
         .initial_window_size(STREAM_WINDOW_BYTES)
@@ -51,12 +53,13 @@ pub(super) async fn serve(driver: Driver, peer: Rc<Peer>) {
         .max_pending_accept_reset_streams(UNSEEN_RESETS_MAX)
         .max_local_error_reset_streams(Some(RESETS_OF_OURS_MAX))
         .enable_connect_protocol()
-        .handshake::<_, Bytes>(driver.io.clone());
+        .handshake::<_, Bytes>(Metered::new(driver.io.clone(), meter.clone()));
     let mut session = Session {
         driver,
         peer,
         abuse: Rc::default(),
         shaking_hands: true,
+        meter,
         farewell: false,
     };
     let mut handshake = Box::pin(handshake);
@@ -79,6 +82,7 @@ struct Session {
     abuse: Rc<Abuse>,
     /// The client's preface is waited for (RFC 9113 §3.4), as a head is.
     shaking_hands: bool,
+    meter: Rc<Meter>,
     /// The client was told that no more streams are taken.
     farewell: bool,
 }
@@ -102,7 +106,7 @@ impl Session {
     /// Accepts streams until the connection has ended.
     async fn run(
         &mut self,
-        mut connection: Connection<Io, Bytes>,
+        mut connection: Connection<Metered, Bytes>,
         mut keepalive: Option<Keepalive>,
     ) -> Result<Result<(), Error>, Ended> {
         loop {
@@ -136,10 +140,10 @@ impl Session {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        connection: &mut Connection<Io, Bytes>,
+        connection: &mut Connection<Metered, Bytes>,
     ) -> Poll<Result<(), Error>> {
         loop {
-            if self.abuse.is_too_much() {
+            if self.abuse.is_too_much() || self.meter.is_too_much() {
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             }
             match std::task::ready!(connection.poll_accept(cx)) {
@@ -156,7 +160,7 @@ impl Session {
         }
     }
 
-    fn say_farewell(&mut self, connection: &mut Connection<Io, Bytes>) {
+    fn say_farewell(&mut self, connection: &mut Connection<Metered, Bytes>) {
         if !std::mem::replace(&mut self.farewell, true) {
             connection.graceful_shutdown();
             // A client that sleeps answers nothing and must not hold the drain.

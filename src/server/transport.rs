@@ -14,6 +14,7 @@
 mod session;
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -38,6 +39,8 @@ const RECEIVE_LEAST: usize = RECORD + 1024;
 const RECEIVE_MOST: usize = 64 * 1024 + RECEIVE_LEAST;
 /// The most that is read from a closing connection before it is cut.
 const DISCARD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The most that is received before others of the thread get their turn.
+const TURN_BYTES_MAX: usize = 256 * 1024;
 /// The most handshake bytes a client may send before it is let in.
 const HANDSHAKE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -51,6 +54,8 @@ pub(crate) struct Transport {
     /// FIN was sent.
     shut: bool,
     received_bytes: u64,
+    /// Of these, since others had a turn.
+    turn_bytes: usize,
     sent_bytes: u64,
     discarded_bytes: usize,
 }
@@ -64,6 +69,7 @@ impl Transport {
             flow,
             shut: false,
             received_bytes: 0,
+            turn_bytes: 0,
             sent_bytes: 0,
             discarded_bytes: 0,
         }
@@ -375,6 +381,11 @@ impl Transport {
 
     /// Waits for the client to send, and takes what came. Ends the session at EOF.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A client that sends as fast as it is read would keep the thread.
+        if self.turn_bytes >= TURN_BYTES_MAX {
+            self.turn_bytes = 0;
+            return std::pin::pin!(tokio::task::yield_now()).poll(cx).map(Ok);
+        }
         let Some(session) = &mut self.session else {
             return Poll::Ready(Ok(()));
         };
@@ -388,10 +399,12 @@ impl Transport {
                 session.note_beginning();
                 session.ended |= bytes == 0;
                 self.received_bytes += bytes as u64;
+                self.turn_bytes += bytes;
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
+                self.turn_bytes = 0;
                 session.incoming.shrink();
                 Poll::Pending
             }
