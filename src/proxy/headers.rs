@@ -284,8 +284,7 @@ pub fn has_passed(headers: &HeaderMap, via: &str) -> bool {
     headers
         .get_all("via")
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.contains(via))
+        .any(|value| String::from_utf8_lossy(value.as_bytes()).contains(via))
 }
 
 /// Whether a request asks for a WebSocket (RFC 6455 §4.1). Over HTTP/2 these
@@ -452,6 +451,19 @@ mod tests {
             "x-request-id: id",
         ];
         assert_eq!(fields, want);
+    }
+
+    #[test]
+    fn a_loop_is_seen_behind_any_byte() {
+        let check = |via: &str, want: bool| {
+            let mut headers = HeaderMap::new();
+            headers.append("via", via.parse().unwrap());
+            assert_eq!(has_passed(&headers, "hostmux-1"), want, "{via}");
+        };
+        check("1.1 front, 1.1 hostmux-1", true);
+        check("1.1 hostmux-2", false);
+        // A client whose `Via` is no text had requests go round and round once.
+        check("\u{e9}, 1.1 hostmux-1", true);
     }
 
     #[test]

@@ -144,10 +144,10 @@ fn chain(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     headers
         .get_all("x-forwarded-for")
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .map(|text| {
-            let text = text.trim();
+            // What is no text is no address, and hides none beside it.
+            let text = std::str::from_utf8(text).ok()?.trim();
             let bare = text
                 .strip_prefix('[')
                 .and_then(|rest| rest.split_once(']'))
@@ -231,6 +231,8 @@ mod tests {
             &["10.0.0.0/8"],
             "2001:db8::1",
         );
+        // A client can put any byte in front of what a trusted proxy adds.
+        check("10.0.0.1", &["\u{e9}, 1.1.1.1"], &["10.0.0.0/8"], "1.1.1.1");
         check("10.0.0.1", &["1.1.1.1:99"], &["10.0.0.0/8"], "1.1.1.1");
     }
 
