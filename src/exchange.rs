@@ -98,7 +98,7 @@ pub struct Exchange {
     pub complete: bool,
 }
 
-/// The most that the interim answers of one exchange may hold, in bytes: they
+/// The most that the interim answers of one attempt may hold, in bytes: they
 /// are hints, and an endpoint that sends them without end fills no memory.
 const INTERIM_BYTES_MAX: usize = 32 * 1024;
 /// What one counts for without its fields.
@@ -106,41 +106,47 @@ const INTERIM_LEAST_BYTES: usize = 64;
 
 /// Where an endpoint's interim answers go (1xx, RFC 9110 §15.2): straight to
 /// the client, before the answer, if it can take them.
-#[derive(Clone, Default)]
-pub struct Interim(Option<Rc<Telling>>);
-
-struct Telling {
+#[derive(Clone)]
+pub struct Interim {
+    client: Option<Rc<dyn TakesInterim>>,
     left_bytes: Cell<usize>,
-    tell: Box<dyn Fn(StatusCode, HeaderMap)>,
+}
+
+/// A client's side that interim answers can be sent to.
+pub trait TakesInterim {
+    /// Sends one at once, or drops it: nobody waits for a hint.
+    fn take(&self, status: StatusCode, headers: HeaderMap);
 }
 
 impl Interim {
-    /// Calls this for each. The default drops them.
-    pub fn to(tell: impl Fn(StatusCode, HeaderMap) + 'static) -> Self {
-        Self(Some(Rc::new(Telling {
+    /// `None`: they are dropped.
+    pub fn to(client: Option<Rc<dyn TakesInterim>>) -> Self {
+        Self {
+            client,
             left_bytes: Cell::new(INTERIM_BYTES_MAX),
-            tell: Box::new(tell),
-        })))
+        }
     }
 
     /// Passes one on, unless there were too many already. Never 100, which is
     /// answered to the body, nor 101.
     pub fn tell(&self, status: StatusCode, headers: HeaderMap) {
-        let Some(telling) = &self.0 else {
+        let Some(client) = &self.client else {
             return;
         };
         let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
         let bytes = INTERIM_LEAST_BYTES + headers.iter().map(line).sum::<usize>();
-        if let Some(left) = telling.left_bytes.get().checked_sub(bytes) {
-            telling.left_bytes.set(left);
-            (telling.tell)(status, headers);
+        if let Some(left) = self.left_bytes.get().checked_sub(bytes) {
+            self.left_bytes.set(left);
+            client.take(status, headers);
         }
     }
 }
 
 impl fmt::Debug for Interim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Interim").field(&self.0.is_some()).finish()
+        f.debug_tuple("Interim")
+            .field(&self.client.is_some())
+            .finish()
     }
 }
 

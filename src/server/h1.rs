@@ -24,10 +24,11 @@ use self::inbound::{Inbound, RequestBody};
 use self::outbound::{Reader, Sending, Sent};
 use super::clocks::{HEAD_TIMEOUT, Struck};
 use super::connection::{self, Driver, Ended};
+use super::transport::Io;
 use super::tunnel;
 use crate::body::Body;
 use crate::error::ProxyError;
-use crate::exchange::Interim;
+use crate::exchange::{Interim, TakesInterim};
 use crate::framing::Framing;
 use crate::proxy::{Peer, strict};
 use crate::rt::clock::Wait;
@@ -44,6 +45,7 @@ pub(super) async fn serve(driver: Driver, peer: Rc<Peer>) {
     peer.tie.flow.set_alone();
     let inbound = Rc::new(RefCell::new(Inbound::new(driver.io.clone())));
     let mut connection = Connection {
+        hints: Rc::new(Hints(driver.io.clone())),
         driver,
         peer,
         inbound,
@@ -82,6 +84,20 @@ struct Connection {
     driver: Driver,
     peer: Rc<Peer>,
     inbound: Rc<RefCell<Inbound>>,
+    hints: Rc<dyn TakesInterim>,
+}
+
+/// Takes interim answers for as long as the client takes what it is sent.
+struct Hints(Io);
+
+impl TakesInterim for Hints {
+    fn take(&self, status: StatusCode, headers: HeaderMap) {
+        let mut transport = self.0.0.borrow_mut();
+        if !transport.is_full() {
+            // That the client is gone is met again with the answer.
+            let _ = transport.put(&outbound::interim(status, &headers));
+        }
+    }
 }
 
 impl Connection {
@@ -248,24 +264,10 @@ impl Connection {
     fn serving(&self, request: Request<Body>, fault: Option<ProxyError>) -> Exchange {
         let proxy = self.driver.worker.proxy.clone();
         let peer = self.peer.clone();
-        let interim = self.interim(request.version());
+        // RFC 9110 §15.2: HTTP/1.0 knows no interim answers.
+        let hints = (request.version() != Version::HTTP_10).then(|| self.hints.clone());
+        let interim = Interim::to(hints);
         Box::pin(async move { proxy.serve(&peer, request, fault, interim).await })
-    }
-
-    /// Interim answers go out at once, where the client knows them (RFC 9110
-    /// §15.2) and takes what it is sent: they are hints, and never waited for.
-    fn interim(&self, version: Version) -> Interim {
-        if version == Version::HTTP_10 {
-            return Interim::default();
-        }
-        let io = self.driver.io.clone();
-        Interim::to(move |status: StatusCode, headers: HeaderMap| {
-            let mut transport = io.0.borrow_mut();
-            if !transport.is_full() {
-                // That the client is gone is met again with the answer.
-                let _ = transport.put(&outbound::interim(status, &headers));
-            }
-        })
     }
 
     /// The answer; `None` if the client went before it came.

@@ -1,6 +1,5 @@
 //! The body of a request as it comes over HTTP/2.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -10,25 +9,21 @@ use ::h2::{Error, RecvStream};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-use super::stream::Answering;
+use super::stream::Stream;
 use crate::body::BoxError;
 
-/// The body of one stream's request. The stream keeps a handle of its own, so
-/// that a body that nobody reads on does not end the stream with a reset.
+/// The body of one stream's request.
 pub(super) struct RequestBody {
-    pub(super) received: Rc<RefCell<RecvStream>>,
+    stream: Rc<Stream>,
     /// The client waits for a 100.
-    pub(super) owes_continue: Option<Rc<Answering>>,
+    owes_continue: bool,
     data_ended: bool,
 }
 
 impl RequestBody {
-    pub(super) fn new(
-        received: Rc<RefCell<RecvStream>>,
-        owes_continue: Option<Rc<Answering>>,
-    ) -> Self {
+    pub(super) fn new(stream: Rc<Stream>, owes_continue: bool) -> Self {
         Self {
-            received,
+            stream,
             owes_continue,
             data_ended: false,
         }
@@ -43,11 +38,11 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Some(answering) = self.owes_continue.take() {
-            answering.go_on();
+        if std::mem::take(&mut self.owes_continue) {
+            self.stream.go_on();
         }
-        let received = self.received.clone();
-        let mut received = received.borrow_mut();
+        let stream = self.stream.clone();
+        let mut received = stream.received.borrow_mut();
         if !self.data_ended {
             match ready!(received.poll_data(cx)) {
                 Some(Ok(data)) => return Poll::Ready(Some(taken(&mut received, data))),
@@ -63,7 +58,7 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.received.borrow().is_end_stream()
+        self.stream.received.borrow().is_end_stream()
     }
 }
 
@@ -77,14 +72,12 @@ fn taken(received: &mut RecvStream, data: Bytes) -> Result<Frame<Bytes>, BoxErro
 ///
 /// A reset would do by RFC 9113 §8.1, but clients take it for a failure of
 /// the answer that they have.
-pub(super) async fn discard(received: &RefCell<RecvStream>, bytes_max: usize) -> Result<(), Error> {
+pub(super) async fn discard(stream: &Stream, bytes_max: usize) -> Result<(), Error> {
     let mut left = bytes_max;
-    while let Some(data) = poll_fn(|cx| received.borrow_mut().poll_data(cx)).await {
+    while let Some(data) = poll_fn(|cx| stream.poll_data(cx)).await {
         let bytes = data?.len();
-        received
-            .borrow_mut()
-            .flow_control()
-            .release_capacity(bytes)?;
+        let mut received = stream.received.borrow_mut();
+        received.flow_control().release_capacity(bytes)?;
         match left.checked_sub(bytes) {
             Some(rest) => left = rest,
             None => break,

@@ -12,6 +12,7 @@ use ::h2::server::SendResponse;
 use ::h2::{Error, Reason, RecvStream, SendStream};
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 
@@ -19,7 +20,7 @@ use super::abuse::Abuse;
 use super::body::{self, RequestBody};
 use super::websocket;
 use crate::body::Body;
-use crate::exchange::Interim;
+use crate::exchange::{Interim, TakesInterim};
 use crate::framing::Framing;
 use crate::proxy::{Peer, Proxy, strict};
 use crate::rt::clock::Wait;
@@ -31,27 +32,19 @@ const DISCARDED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// And for how long.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The answering side of a stream until its answer begins.
-pub(super) struct Answering {
+/// A stream, as its request's body, its interim answers and its answer share
+/// it. Its request is kept open to the end: given up before, the stream would
+/// end with a reset.
+pub(super) struct Stream {
     respond: RefCell<SendResponse<Bytes>>,
     begun: Cell<bool>,
+    pub(super) received: RefCell<RecvStream>,
 }
 
-impl Answering {
+impl Stream {
     /// Tells the client to send its body (RFC 9110 §15.2.1).
     pub(super) fn go_on(&self) {
-        self.interim(StatusCode::CONTINUE, HeaderMap::new());
-    }
-
-    /// That the stream is gone is met again with the answer.
-    fn interim(&self, status: StatusCode, headers: HeaderMap) {
-        if self.begun.get() {
-            return;
-        }
-        let mut head = Response::new(());
-        *head.status_mut() = status;
-        *head.headers_mut() = headers;
-        let _ = self.respond.borrow_mut().send_informational(head);
+        self.take(StatusCode::CONTINUE, HeaderMap::new());
     }
 
     /// Begins the answer; the body, if it has one, goes behind it.
@@ -60,8 +53,29 @@ impl Answering {
         self.respond.borrow_mut().send_response(head, ends)
     }
 
+    pub(super) fn poll_data(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        self.received.borrow_mut().poll_data(cx)
+    }
+
     fn poll_reset(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.respond.borrow_mut().poll_reset(cx).map(|_| ())
+    }
+
+    fn reset(&self, reason: Reason) {
+        self.respond.borrow_mut().send_reset(reason);
+    }
+}
+
+impl TakesInterim for Stream {
+    /// That the stream is gone is met again with the answer.
+    fn take(&self, status: StatusCode, headers: HeaderMap) {
+        if self.begun.get() {
+            return;
+        }
+        let mut head = Response::new(());
+        *head.status_mut() = status;
+        *head.headers_mut() = headers;
+        let _ = self.respond.borrow_mut().send_informational(head);
     }
 }
 
@@ -73,77 +87,76 @@ pub(super) async fn serve(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
 ) {
-    let answering = Rc::new(Answering {
+    let (mut parts, received) = request.into_parts();
+    let bridged = websocket::is_asked(&parts);
+    if bridged {
+        websocket::bridge(&mut parts);
+    }
+    let ends = received.is_end_stream() || bridged;
+    let stream = Rc::new(Stream {
         respond: RefCell::new(respond),
         begun: Cell::new(false),
+        received: RefCell::new(received),
     });
-    let (mut parts, received) = request.into_parts();
-    let bridged = websocket::is_asked(&parts) && {
-        websocket::bridge(&mut parts);
-        true
-    };
-    let ends = received.is_end_stream() || bridged;
-    let received = Rc::new(RefCell::new(received));
-    // A length of none must be one: the endpoint would be told that the request is whole.
-    if !ends && matches!(strict::framing(&parts), Ok(Framing::Length(0))) && has_length(&parts) {
-        let first = |cx: &mut Context<'_>| received.borrow_mut().poll_data(cx).map(Ok);
-        let first = connection::within(HEAD_TIMEOUT, first).await;
-        if !matches!(&first, Ok(None)) && !matches!(&first, Ok(Some(Ok(data))) if data.is_empty()) {
-            answering
-                .respond
-                .borrow_mut()
-                .send_reset(Reason::PROTOCOL_ERROR);
-            return;
-        }
+    // A stream that is reset already costs the endpoint nothing.
+    if poll_fn(|cx| Poll::Ready(stream.poll_reset(cx).is_ready())).await {
+        return abuse.unserved();
+    }
+    if !ends && says_none(&parts) && !is_none(&stream).await {
+        return stream.reset(Reason::PROTOCOL_ERROR);
     }
     let body = match ends {
         true => Body::Empty,
-        false => {
-            let owes_continue = strict::expects_continue(&parts).then(|| answering.clone());
-            Body::stream(RequestBody::new(received.clone(), owes_continue))
-        }
-    };
-    let interim = {
-        let answering = answering.clone();
-        Interim::to(move |status, headers| answering.interim(status, headers))
+        false => Body::stream(RequestBody::new(
+            stream.clone(),
+            strict::expects_continue(&parts),
+        )),
     };
     let head_only = parts.method == Method::HEAD;
     let request = Request::from_parts(parts, body);
+    let interim = Interim::to(Some(stream.clone()));
     let response = {
         let mut serving = pin!(proxy.serve(&peer, request, None, interim));
-        poll_fn(|cx| {
-            // A stream that is reset already costs the endpoint nothing.
-            if answering.poll_reset(cx).is_ready() {
-                return Poll::Ready(None);
-            }
-            serving.as_mut().poll(cx).map(Some)
+        poll_fn(|cx| match serving.as_mut().poll(cx) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending => stream.poll_reset(cx).map(|()| None),
         })
         .await
     };
     let Some(mut response) = response else {
-        abuse.unserved();
-        return;
+        return abuse.unserved();
     };
-    let tunnel = peer.tie.tunnel.take();
     response.headers_mut().remove(CONNECTION);
-    if let Some(tunnel) = tunnel {
-        return websocket::run(response, &answering, received, tunnel).await;
+    if let Some(tunnel) = peer.tie.tunnel.take() {
+        return websocket::run(response, stream, tunnel).await;
     }
-    if answer(&answering, response, head_only).await.is_err() {
+    if answer(&stream, response, head_only).await.is_err() {
         return;
     }
-    if !received.borrow().is_end_stream() {
-        discard(&received).await;
+    if !stream.received.borrow().is_end_stream() {
+        discard(&stream).await;
     }
 }
 
-fn has_length(parts: &http::request::Parts) -> bool {
+/// Whether a request that may have a body says that it has none.
+fn says_none(parts: &Parts) -> bool {
     parts.headers.contains_key(CONTENT_LENGTH)
+        && matches!(strict::framing(parts), Ok(Framing::Length(0)))
+}
+
+/// Whether there is none indeed: the endpoint would be told that the request
+/// is whole. It comes in the time of a head.
+async fn is_none(stream: &Stream) -> bool {
+    match connection::within(HEAD_TIMEOUT, |cx| stream.poll_data(cx).map(Ok)).await {
+        Ok(None) => true,
+        Ok(Some(Ok(data))) => data.is_empty(),
+        Ok(Some(Err(_))) | Err(_) => false,
+    }
 }
 
 /// Sends an answer to its end, or to the client's.
 async fn answer(
-    answering: &Answering,
+    stream: &Stream,
     mut response: Response<Body>,
     head_only: bool,
 ) -> Result<(), Error> {
@@ -162,7 +175,7 @@ async fn answer(
     }
     // An empty DATA frame behind trailers-only gRPC is refused by its clients.
     let ends = bodiless || body.is_end_stream();
-    let stream = answering.begin(response.map(|_| ()), ends)?;
+    let stream = stream.begin(response.map(|_| ()), ends)?;
     if ends {
         return Ok(());
     }
@@ -241,9 +254,9 @@ impl Sending {
     }
 }
 
-async fn discard(received: &RefCell<RecvStream>) {
+async fn discard(stream: &Stream) {
     let mut wait = Wait::of(DISCARD_TIMEOUT);
-    let mut discarding = pin!(body::discard(received, DISCARDED_BYTES_MAX));
+    let mut discarding = pin!(body::discard(stream, DISCARDED_BYTES_MAX));
     poll_fn(|cx| match discarding.as_mut().poll(cx) {
         Poll::Ready(_) => Poll::Ready(()),
         Poll::Pending => Pin::new(&mut wait).poll(cx),

@@ -3,13 +3,12 @@
 //! The extended CONNECT becomes the handshake of RFC 6455 that endpoints
 //! know, and its 101 becomes a 200. Behind that, bytes are bytes.
 
-use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use ::h2::SendStream;
 use ::h2::ext::Protocol;
-use ::h2::{RecvStream, SendStream};
 use bytes::{Buf, Bytes};
 use http::header::{
     CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
@@ -18,7 +17,7 @@ use http::header::{
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
-use super::stream::Answering;
+use super::stream::Stream;
 use crate::body::Body;
 use crate::proxy::Tunnel;
 use crate::rt;
@@ -71,37 +70,32 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// Tells the client that the endpoint switched, and joins the two.
-pub(super) async fn run(
-    response: Response<Body>,
-    answering: &Answering,
-    received: Rc<RefCell<RecvStream>>,
-    tunnel: Tunnel,
-) {
+pub(super) async fn run(response: Response<Body>, stream: Rc<Stream>, tunnel: Tunnel) {
     let mut head = response.map(|_| ());
     *head.status_mut() = StatusCode::OK;
     for field in [UPGRADE, SEC_WEBSOCKET_ACCEPT] {
         head.headers_mut().remove(field);
     }
-    if let Ok(stream) = answering.begin(head, false) {
-        let client = Stream {
-            received,
-            unread: Bytes::new(),
+    if let Ok(sending) = stream.begin(head, false) {
+        let client = Side {
             stream,
+            unread: Bytes::new(),
+            sending,
         };
         tunnel::run(client, Bytes::new(), tunnel).await;
     }
 }
 
 /// A stream as the client's side of a tunnel.
-struct Stream {
-    received: Rc<RefCell<RecvStream>>,
+struct Side {
+    stream: Rc<Stream>,
     unread: Bytes,
-    stream: SendStream<Bytes>,
+    sending: SendStream<Bytes>,
 }
 
-impl Source for Stream {
+impl Source for Side {
     fn poll_take(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut received = self.received.borrow_mut();
+        let mut received = self.stream.received.borrow_mut();
         while self.unread.is_empty() {
             match ready!(received.poll_data(cx)) {
                 Some(data) => self.unread = data.map_err(io::Error::other)?,
@@ -119,17 +113,17 @@ impl Source for Stream {
     }
 }
 
-impl Sink for Stream {
+impl Sink for Side {
     fn poll_put(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream.reserve_capacity(bytes.len().min(PIECE_BYTES));
-        while self.stream.capacity() == 0 {
-            match ready!(self.stream.poll_capacity(cx)) {
+        self.sending.reserve_capacity(bytes.len().min(PIECE_BYTES));
+        while self.sending.capacity() == 0 {
+            match ready!(self.sending.poll_capacity(cx)) {
                 Some(capacity) => capacity.map_err(io::Error::other)?,
                 None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             };
         }
-        let taken = bytes.len().min(self.stream.capacity()).min(PIECE_BYTES);
-        self.stream
+        let taken = bytes.len().min(self.sending.capacity()).min(PIECE_BYTES);
+        self.sending
             .send_data(Bytes::copy_from_slice(&bytes[..taken]), false)
             .map_err(io::Error::other)?;
         Poll::Ready(Ok(taken))
@@ -137,18 +131,18 @@ impl Sink for Stream {
 
     fn poll_end(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(
-            self.stream
+            self.sending
                 .send_data(Bytes::new(), true)
                 .map_err(io::Error::other),
         )
     }
 }
 
-impl Client for Stream {
+impl Client for Side {
     /// The connection's own task sends. A client that has said its last may
     /// still give the stream up, or be gone.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.stream.poll_reset(cx) {
+        match self.sending.poll_reset(cx) {
             Poll::Ready(_) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
             Poll::Pending => Poll::Ready(Ok(())),
         }
