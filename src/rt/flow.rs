@@ -16,7 +16,7 @@ const GROW_AFTER: usize = 1024 * 1024;
 /// What all answers of one connection share, where they are many.
 const SHARED_MAX: usize = 512 * 1024;
 /// The least that is read at a time for one of many answers of a connection.
-const PIECE_MIN: usize = 8 * 1024;
+const PIECE_MIN: usize = 7 * 1024;
 
 /// Shared by a client's socket and the answers that are read for it.
 #[derive(Clone, Debug, Default)]

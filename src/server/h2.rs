@@ -31,8 +31,9 @@ const STREAMS_MAX: u32 = 250;
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const FRAME_BYTES_MAX: u32 = 16 * 1024;
-/// What a stream may leave with us to send.
-const SEND_BUFFER_BYTES: usize = 16 * 1024;
+/// What a stream may leave with us before it is asked for more: less than the
+/// least piece, so that a stream that stalls leaves one.
+const SEND_BUFFER_BYTES: usize = 6 * 1024;
 /// Streams that were reset before we saw them, at a time: a page that is
 /// reloaded resets all that it has open at once.
 const UNSEEN_RESETS_MAX: usize = 2 * STREAMS_MAX as usize;

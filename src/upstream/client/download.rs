@@ -118,7 +118,7 @@ impl Download {
         match &mut self.left {
             Left::Nothing => Ok(None),
             Left::UntilClose if wire.received.is_empty() => Ok(None),
-            Left::UntilClose => Ok(Some(Frame::data(wire.received.split().freeze()))),
+            Left::UntilClose => Ok(Some(Frame::data(wire.take_received().freeze()))),
             Left::Length(_) if wire.received.is_empty() => Ok(None),
             Left::Length(left) => {
                 let bytes = wire
@@ -126,7 +126,11 @@ impl Download {
                     .len()
                     .min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= bytes as u64;
-                let data = wire.received.split_to(bytes).freeze();
+                let data = match bytes == wire.received.len() {
+                    // The rest comes past this buffer: nothing need hold it.
+                    true => wire.take_received().freeze(),
+                    false => wire.received.split_to(bytes).freeze(),
+                };
                 if *left == 0 {
                     self.end();
                 }
