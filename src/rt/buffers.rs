@@ -5,8 +5,12 @@
 //! the same warm memory again and again.
 
 use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use tokio::io::{AsyncRead, ReadBuf};
 
 /// The size of a lent buffer: 128 KiB sealed into TLS records, and one record more.
 pub const LENT_BYTES: usize = 148 * 1024;
@@ -48,6 +52,28 @@ pub fn freeze(buffer: Vec<u8>, len: usize) -> Bytes {
         return copied;
     }
     Bytes::from_owner(Filled { buffer, len })
+}
+
+/// Receives up to `bytes_max` bytes; empty is the end. Nothing is held while
+/// nothing comes.
+pub fn poll_receive(
+    cx: &mut Context<'_>,
+    from: Pin<&mut impl AsyncRead>,
+    bytes_max: usize,
+) -> Poll<io::Result<Bytes>> {
+    let mut buffer = take();
+    let room = bytes_max.min(buffer.len());
+    let mut into = ReadBuf::new(&mut buffer[..room]);
+    let polled = from.poll_read(cx, &mut into);
+    let filled = into.filled().len();
+    match polled {
+        Poll::Ready(Ok(())) => Poll::Ready(Ok(freeze(buffer, filled))),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        Poll::Pending => {
+            give(buffer);
+            Poll::Pending
+        }
+    }
 }
 
 struct Filled {

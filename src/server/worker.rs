@@ -304,3 +304,27 @@ pub(super) fn start(
 
 /// How long a drain may take: at stop and at upgrade.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_its_share_and_no_more() {
+        let census = Arc::new(Census::new(2, 10_000));
+        let address = Some(IpAddr::from([203, 0, 113, 7]));
+        let mut places: Vec<_> = (0..CONNECTIONS_PER_ADDRESS_MAX)
+            .map(|_| census.place(address).unwrap())
+            .collect();
+        assert!(census.place(address).is_none());
+        // Another's are its own, and where an address is many nobody counts.
+        assert!(census.place(Some(IpAddr::from([203, 0, 113, 8]))).is_some());
+        assert!(census.place(None).is_some());
+        assert_eq!(census.count(), CONNECTIONS_PER_ADDRESS_MAX);
+        let half = CONNECTIONS_PER_ADDRESS_MAX / 2;
+        let of_first = places.iter().filter(|(worker, _)| *worker == 0).count();
+        assert_eq!(of_first, half, "spread evenly");
+        places.pop();
+        assert!(census.place(address).is_some());
+    }
+}

@@ -38,8 +38,23 @@ impl Ended {
 impl Program {
     /// Starts it in a folder that is its state as well, with this on its standard input.
     fn start(folder: &Path, arguments: &[&str], input: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_hostmux"))
-            .args(arguments)
+        Self::spawn(
+            Command::new(env!("CARGO_BIN_EXE_hostmux")).args(arguments),
+            folder,
+            input,
+        )
+    }
+
+    /// The same, with so many descriptors.
+    fn start_with_descriptors(folder: &Path, arguments: &[&str], descriptors: u32) -> Self {
+        let limited = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &limited, env!("CARGO_BIN_EXE_hostmux")]);
+        Self::spawn(shell.args(arguments), folder, "")
+    }
+
+    fn spawn(command: &mut Command, folder: &Path, input: &str) -> Self {
+        let mut child = command
             .current_dir(folder)
             .env_clear()
             .env("STATE_DIRECTORY", folder.join("state"))
@@ -400,6 +415,35 @@ async fn a_request_under_way_is_finished_before_it_stops() {
     program.says("draining");
     gate.send(true).unwrap();
     assert_eq!(client.answer().await.text(), "finished");
+    assert_eq!(program.ended().code, Some(0));
+}
+
+/// Half of what descriptors are left is for clients. Those that come then wait,
+/// and are served when others go.
+#[tokio::test]
+async fn at_the_limit_of_connections_others_wait_until_some_leave() {
+    let backend = Backend::echo().await;
+    let folder = folder(&[("sites.yaml", &before(&backend))]);
+    let mut program = Program::start_with_descriptors(folder.path(), &["run"], 128);
+    let [_, http] = program.listens();
+    let mut clients = Vec::new();
+    for _ in 0..32 {
+        let mut client = Client::connect(http).await;
+        assert_eq!(client.get("a.test", "/").await.status, 200);
+        clients.push(client);
+    }
+    let mut late = Client::connect(http).await;
+    late.send(get("a.test", "/late")).await;
+    program.says("the limit of connections is reached");
+    assert!(
+        backend
+            .requests()
+            .iter()
+            .all(|request| request.target() != "/late")
+    );
+    clients.truncate(16);
+    assert_eq!(late.answer().await.status, 200);
+    program.signal(Signal::TERM);
     assert_eq!(program.ended().code, Some(0));
 }
 

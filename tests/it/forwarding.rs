@@ -398,14 +398,7 @@ const EXPECTING: &str =
 
 #[tokio::test]
 async fn a_body_that_waits_for_100_is_sent_once_the_endpoint_says_it() {
-    let backend = Backend::script(|mut conn: Conn| async move {
-        let mut request = conn.head().await.unwrap();
-        assert_eq!(request.field("expect").unwrap(), "100-continue");
-        conn.send("HTTP/1.1 100 Continue\r\n\r\n").await;
-        assert!(conn.body(&mut request).await);
-        conn.send(ok(&request.body)).await;
-    })
-    .await;
+    let backend = Backend::continuing().await;
     let proxy = Proxy::before(backend.at());
     for mut client in [proxy.plain().await, proxy.tls("a.test").await] {
         client.send(EXPECTING).await;

@@ -26,7 +26,7 @@ pub(crate) use proxy::Proxy;
 pub(crate) use wire::{Answer, Message, joined, text};
 
 /// How long anything may take before a test has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Waits for what must come.
 #[track_caller]

@@ -106,14 +106,7 @@ async fn hints_without_end_are_dropped() {
 
 #[tokio::test]
 async fn a_body_over_h2_waits_for_the_endpoints_100() {
-    let backend = Backend::script(|mut conn: Conn| async move {
-        let mut request = conn.head().await.unwrap();
-        assert_eq!(request.field("expect").unwrap(), "100-continue");
-        conn.send("HTTP/1.1 100 Continue\r\n\r\n").await;
-        assert!(conn.body(&mut request).await);
-        conn.send(ok(&request.body)).await;
-    })
-    .await;
+    let backend = Backend::continuing().await;
     let proxy = Proxy::before(backend.at());
     let mut frames = proxy.frames("a.test").await;
     let fields = [

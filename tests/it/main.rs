@@ -6,6 +6,7 @@ mod harness;
 
 mod access_log;
 mod cli;
+mod clocks;
 mod conformance;
 mod corpus;
 mod drain;
@@ -27,4 +28,5 @@ mod refusals;
 mod retry;
 mod routing;
 mod tls;
+
 mod websocket;

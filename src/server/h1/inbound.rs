@@ -248,7 +248,11 @@ impl Inbound {
                 }),
                 Left::Length(left) => {
                     let most = usize::try_from(left).unwrap_or(usize::MAX);
-                    ready!(self.poll_chunk(cx, most.min(BODY_READ_BYTES)))
+                    ready!(buffers::poll_receive(
+                        cx,
+                        Pin::new(&mut self.io),
+                        most.min(BODY_READ_BYTES)
+                    ))
                 }
                 Left::Nothing | Left::Lost => Ok(Bytes::new()),
             };
@@ -266,24 +270,6 @@ impl Inbound {
                     self.left = Left::Lost;
                     return Poll::Ready(Some(Err(Broken::Short)));
                 }
-            }
-        }
-    }
-
-    /// Receives up to `bytes_max` bytes of a body; empty is the end. Nothing is
-    /// held while nothing comes.
-    fn poll_chunk(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<io::Result<Bytes>> {
-        let mut buffer = buffers::take();
-        let room = bytes_max.min(buffer.len());
-        let mut into = ReadBuf::new(&mut buffer[..room]);
-        let polled = Pin::new(&mut self.io).poll_read(cx, &mut into);
-        let filled = into.filled().len();
-        match polled {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(buffers::freeze(buffer, filled))),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => {
-                buffers::give(buffer);
-                Poll::Pending
             }
         }
     }

@@ -218,19 +218,7 @@ impl Wire {
         cx: &mut Context<'_>,
         bytes_max: usize,
     ) -> Poll<io::Result<Bytes>> {
-        let mut buffer = buffers::take();
-        let room = bytes_max.min(buffer.len());
-        let mut into = ReadBuf::new(&mut buffer[..room]);
-        let polled = Pin::new(&mut *self).poll_read(cx, &mut into);
-        let filled = into.filled().len();
-        match polled {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(buffers::freeze(buffer, filled))),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => {
-                buffers::give(buffer);
-                Poll::Pending
-            }
-        }
+        buffers::poll_receive(cx, Pin::new(self), bytes_max)
     }
 
     pub(super) fn poll_send(

@@ -72,6 +72,18 @@ impl Backend {
         .await
     }
 
+    /// Asks for the body with a 100, and answers with it.
+    pub(crate) async fn continuing() -> Self {
+        Self::script(|mut conn: Conn| async move {
+            let mut request = conn.head().await.unwrap();
+            assert_eq!(request.field("expect").unwrap(), "100-continue");
+            conn.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+            assert!(conn.body(&mut request).await);
+            conn.send(ok(&request.body)).await;
+        })
+        .await
+    }
+
     /// Takes requests and never answers.
     pub(crate) async fn stalling() -> Self {
         Self::script(|mut conn| async move { while conn.request().await.is_some() {} }).await
