@@ -125,7 +125,14 @@ fn complain(error: &anyhow::Error) {
 
 /// Starts the log of events, once what it looks like is known.
 fn start_log(format: Format) {
-    let filter = EnvFilter::try_from_env("HOSTMUX_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let wanted = std::env::var("HOSTMUX_LOG").unwrap_or_else(|_| "info".to_owned());
+    // The library under us writes a line a frame; who wants that names it.
+    let quiet = if wanted.contains("h2") {
+        ""
+    } else {
+        ",h2=info"
+    };
+    let filter = EnvFilter::try_new(wanted + quiet).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)

@@ -1,12 +1,15 @@
 //! The attempt loop: an endpoint, a connection, a try, and again where it may be.
 
 use std::borrow::Cow;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
+use http::header::{ALT_SVC, CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::request::Parts;
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Response};
@@ -22,7 +25,7 @@ use crate::config::HostHeader;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Interim};
 use crate::framing::Framing;
-use crate::rt::clock;
+use crate::rt::clock::{self, Wait};
 use crate::site::Site;
 use crate::upstream::client::wire::{ConnectError, Offer};
 use crate::upstream::client::{
@@ -52,8 +55,37 @@ pub(super) struct Request<'a> {
     pub(super) interim: &'a Interim,
 }
 
-/// Asks the upstream's endpoints until one answers or none may be asked any more.
+/// Asks the upstream's endpoints until one answers, none may be asked any more,
+/// or the client's own deadline (`grpc-timeout`) is over.
 pub(super) async fn forward(
+    site: &Site,
+    upstream: &Upstream,
+    exchange: &mut Exchange,
+    request: &Request<'_>,
+) -> Result<Response<Body>, ProxyError> {
+    let Some(after) = grpc::deadline(request.parts) else {
+        return attempts(site, upstream, exchange, request).await;
+    };
+    let mut wait = Wait::of(after);
+    let answered = {
+        let mut attempts = std::pin::pin!(attempts(site, upstream, exchange, request));
+        std::future::poll_fn(|cx| match attempts.as_mut().poll(cx) {
+            Poll::Ready(answered) => Poll::Ready(Some(answered)),
+            Poll::Pending => Pin::new(&mut wait).poll(cx).map(|()| None),
+        })
+        .await
+    };
+    answered.unwrap_or_else(|| {
+        let endpoint = exchange.endpoint.as_deref().unwrap_or("no endpoint");
+        Err(ProxyError::ResponseTimedOut {
+            endpoint: endpoint.to_owned(),
+            after,
+        })
+    })
+}
+
+/// The attempt loop.
+async fn attempts(
     site: &Site,
     upstream: &Upstream,
     exchange: &mut Exchange,
@@ -112,13 +144,7 @@ pub(super) async fn forward(
             }
             Carrier::Stream(lease) => {
                 let (head, outbound) = told.as_fields()?;
-                Box::pin(mux::send(
-                    lease,
-                    head,
-                    outbound,
-                    grpc::deadline(request.parts),
-                ))
-                .await
+                Box::pin(mux::send(lease, head, outbound)).await
             }
         };
         let failure = match sent {
@@ -290,6 +316,8 @@ fn respond(answer: Answer, request: &Request<'_>) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
+    // RFC 7838: where the endpoint can be reached besides is no place of ours.
+    response.headers_mut().remove(ALT_SVC);
     if request.peer.tie.switched.borrow().is_some() {
         // RFC 9110 §7.8: the switch is told hop by hop.
         let headers = response.headers_mut();

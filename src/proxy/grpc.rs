@@ -6,9 +6,14 @@ use std::time::Duration;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
-/// Whether a media type is gRPC's: `application/grpc`, `application/grpc+proto`.
+/// Whether a media type is gRPC's: `application/grpc`, `application/grpc+proto`
+/// (gRPC-Web is another).
 pub(super) fn is_meant(content_type: &[u8]) -> bool {
-    content_type.starts_with(b"application/grpc")
+    const NAME: &[u8] = b"application/grpc";
+    let Some((name, rest)) = content_type.split_at_checked(NAME.len()) else {
+        return false;
+    };
+    name.eq_ignore_ascii_case(NAME) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
 }
 
 /// `grpc-timeout`: how long the client waits in all. `None` where it does not say.
@@ -41,6 +46,16 @@ fn timeout(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn grpc_is_told_from_what_begins_like_it() {
+        let check = |kind: &str, want: bool| assert_eq!(is_meant(kind.as_bytes()), want, "{kind}");
+        check("application/grpc", true);
+        check("Application/gRPC+proto", true);
+        check("application/grpc; x=y", true);
+        check("application/grpc-web+proto", false);
+        check("application/grp", false);
+    }
 
     #[test]
     fn a_timeout_is_digits_and_a_unit() {

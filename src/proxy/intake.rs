@@ -124,7 +124,11 @@ impl Inner {
                 return Poll::Pending;
             }
         };
-        self.pause = None;
+        // Pieces of nothing are no progress.
+        let empty = |frame: &Frame<Bytes>| frame.data_ref().is_some_and(Bytes::is_empty);
+        if !matches!(&frame, Some(Ok(frame)) if empty(frame)) {
+            self.pause = None;
+        }
         match frame {
             None => {
                 self.ended = true;

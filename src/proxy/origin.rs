@@ -38,22 +38,20 @@ impl Origin {
             };
         }
         let chain = chain(headers);
-        let client = chain
-            .iter()
-            .rev()
-            .take_while_inclusive(|address| address.as_ref().is_some_and(believed))
-            .flatten()
-            .last()
-            .copied()
-            .unwrap_or(peer);
-        // What stands left of the client is a stranger's word.
-        let known = chain.iter().rposition(|address| *address == Some(client));
+        // From the right up to the first that is not trusted; what stands left of
+        // it, or of what is no address, is a stranger's word.
+        let mut from = chain.len();
+        for (at, address) in chain.iter().enumerate().rev() {
+            let Some(address) = address else { break };
+            from = at;
+            if !believed(address) {
+                break;
+            }
+        }
+        let known = &chain[from..];
+        let client = known.first().copied().flatten().unwrap_or(peer);
         let mut text = String::new();
-        for address in known
-            .map_or(&[][..], |from| &chain[from..])
-            .iter()
-            .flatten()
-        {
+        for address in known.iter().flatten() {
             text.push_str(&address.to_string());
             text.push_str(", ");
         }
@@ -159,23 +157,6 @@ fn chain(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
         .collect()
 }
 
-trait TakeWhileInclusive: Iterator + Sized {
-    /// As `take_while`, with the first that does not hold.
-    fn take_while_inclusive(
-        self,
-        holds: impl Fn(&Self::Item) -> bool,
-    ) -> impl Iterator<Item = Self::Item> {
-        let mut over = false;
-        self.take_while(move |item| {
-            let take = !over;
-            over |= !holds(item);
-            take
-        })
-    }
-}
-
-impl<I: Iterator> TakeWhileInclusive for I {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +215,20 @@ mod tests {
         // A client can put any byte in front of what a trusted proxy adds.
         check("10.0.0.1", &["\u{e9}, 1.1.1.1"], &["10.0.0.0/8"], "1.1.1.1");
         check("10.0.0.1", &["1.1.1.1:99"], &["10.0.0.0/8"], "1.1.1.1");
+    }
+
+    /// The peer's own address stood in what a stranger had said, and all behind
+    /// it was passed on.
+    #[test]
+    fn a_strangers_chain_is_not_passed_on() {
+        let check = |forwarded: &str, want: &str| {
+            let fields = [("x-forwarded-for", forwarded)];
+            let origin = origin("10.0.0.1", &fields, &["10.0.0.0/8"]);
+            assert_eq!(origin.chain.as_deref(), Some(want), "{forwarded}");
+        };
+        check("10.0.0.1, 203.0.113.7, unknown", "10.0.0.1");
+        check("9.9.9.9, 1.1.1.1, 10.0.0.2", "1.1.1.1, 10.0.0.2, 10.0.0.1");
+        check("", "10.0.0.1");
     }
 
     #[test]

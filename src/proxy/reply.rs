@@ -10,6 +10,7 @@ use std::fmt::Write;
 use http::header::{ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 
+use super::grpc;
 use crate::body::Body;
 use crate::error::{Facts, ProxyError};
 use crate::exchange::Exchange;
@@ -30,7 +31,7 @@ impl Form {
         let content_type = headers
             .get(CONTENT_TYPE)
             .map_or(&b""[..], HeaderValue::as_bytes);
-        if content_type.starts_with(b"application/grpc") {
+        if grpc::is_meant(content_type) {
             return Self::Grpc;
         }
         let accept = headers

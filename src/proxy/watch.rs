@@ -16,6 +16,7 @@ use crate::body::{Body, BoxError};
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
 use crate::observe::access_log::AccessLog;
+use crate::upstream::client::download::Broken;
 
 /// Counts an exchange of a connection for as long as it lasts.
 pub struct Busy(Rc<Tie>);
@@ -116,9 +117,15 @@ impl HttpBody for Watched {
             }
             Poll::Ready(Some(Err(error))) => {
                 let endpoint = exchange.endpoint.as_deref().unwrap_or_default().to_owned();
-                let broken = ProxyError::ResponseBroken {
-                    endpoint,
-                    source: error.to_string().into(),
+                let broken = match error.downcast_ref::<Broken>() {
+                    // The endpoint had answered early, and the client broke off.
+                    Some(Broken::Request(cause)) => {
+                        ProxyError::BodyBroken(cause.to_string().into())
+                    }
+                    _ => ProxyError::ResponseBroken {
+                        endpoint,
+                        source: error.to_string().into(),
+                    },
                 };
                 exchange.reason = Some(broken.facts().reason);
                 exchange.detail = Some(broken.to_string());

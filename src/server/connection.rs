@@ -21,8 +21,10 @@ use super::{h1, h2};
 use crate::proxy::{Peer, Tie};
 use crate::rt::clock::Wait;
 
-/// How long a TLS handshake may take.
+/// How long a TLS handshake may take, and before it a PROXY protocol header.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client of HTTP/2 has to hear that its connection ends.
+const HEAR_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long we listen to a client after our last word, so that it can read it.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How a listener's connections speak.
@@ -188,7 +190,7 @@ impl Driver {
 
     /// Once more the time that a client has to hear that the connection ends.
     pub(super) fn await_farewell(&mut self) {
-        self.wait.reset(HANDSHAKE_TIMEOUT);
+        self.wait.reset(HEAR_TIMEOUT);
     }
 
     /// Sends what was written of an answer that is not whole, and no goodbye.

@@ -172,6 +172,11 @@ impl Session {
     async fn end(self, ended: Result<Result<(), Error>, Ended>) {
         match ended {
             Ok(result) => {
+                if self.abuse.is_too_much() || self.meter.is_too_much() {
+                    let client = self.peer.address.ip();
+                    tracing::debug!(%client, "h2 connection cut: a flood of resets or of frames about nothing");
+                    self.driver.worker.noise.abuse();
+                }
                 if let Err(error) = result {
                     let client = self.peer.address.ip();
                     tracing::debug!(%client, %error, "h2 connection ended");

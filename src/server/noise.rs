@@ -14,6 +14,7 @@ pub(super) struct Noise {
     requests: AtomicU64,
     refused: AtomicU64,
     proxy_headers: AtomicU64,
+    abuses: AtomicU64,
     told: Mutex<Option<Instant>>,
 }
 
@@ -43,6 +44,11 @@ impl Noise {
         self.count(&self.proxy_headers);
     }
 
+    /// A connection that was cut for a flood.
+    pub(super) fn abuse(&self) {
+        self.count(&self.abuses);
+    }
+
     fn count(&self, counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
@@ -59,8 +65,9 @@ impl Noise {
             late_heads = self.heads.load(Ordering::Relaxed),
             malformed_requests = self.requests.load(Ordering::Relaxed),
             malformed_proxy_headers = self.proxy_headers.load(Ordering::Relaxed),
+            floods_cut = self.abuses.load(Ordering::Relaxed),
             connections_over_limit = self.refused.load(Ordering::Relaxed),
-            "connections that made no request, since the start",
+            "connections that made no request, or too many, since the start",
         );
     }
 }

@@ -84,6 +84,7 @@ impl Authority {
         let mut hasher = DefaultHasher::new();
         for root in &roots.roots {
             (&root.subject[..], &root.subject_public_key_info[..]).hash(&mut hasher);
+            root.name_constraints.as_deref().hash(&mut hasher);
         }
         let config = |alpn: &[&[u8]]| -> Result<_, rustls::Error> {
             let mut config = ClientConfig::builder_with_provider(Arc::new(super::provider()))

@@ -469,6 +469,22 @@ async fn an_interim_answer_is_never_taken_for_the_answer() {
     assert_eq!((answer.status, answer.text().as_str()), (200, "done"));
 }
 
+/// The client had the hints of each of four attempts.
+#[tokio::test]
+async fn a_stream_that_is_lost_behind_a_hint_is_not_tried_again() {
+    let (backend, proxy) = framed(|_, mut conn| async move {
+        while let Some(stream) = conn.asked().await {
+            conn.headers(stream, &[(":status", "103")], 0).await;
+            conn.send(Kind::Reset, 0, stream, &2u32.to_be_bytes()).await;
+        }
+    })
+    .await;
+    let answer = proxy.plain().await.get("a.test", "/").await;
+    assert_eq!((answer.status, answer.interim.len()), (502, 1));
+    assert_eq!(proxy.logged(1).await[0]["attempts"], 1);
+    drop(backend);
+}
+
 #[tokio::test]
 async fn a_body_waits_for_the_100_that_it_was_announced_for() {
     let script = |mut call: Call| async move {

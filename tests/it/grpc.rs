@@ -187,6 +187,21 @@ async fn a_deadline_that_is_over_is_told_as_one() {
     backend.wait_for(|seen| seen.over == 1).await;
 }
 
+/// The deadline began with the attempt: a call that was held for a restarting
+/// endpoint waited its five seconds, and was told that it was not available.
+#[tokio::test]
+async fn a_deadline_runs_while_a_call_is_held() {
+    let refusing = Backend::refusing();
+    let proxy = Proxy::before(&format!("h2c://{}", refusing.at()));
+    let mut client = proxy.h2("a.test").await;
+    let request = call("/").header("grpc-timeout", "100m");
+    let got = client.ask(request.body(message(b"x").to_vec()).unwrap(), None);
+    assert_eq!(
+        got.await.unwrap().field("grpc-status").as_deref(),
+        Some("4")
+    );
+}
+
 #[tokio::test]
 async fn a_call_that_is_cancelled_is_cancelled_at_the_endpoint() {
     let (backend, proxy) = before(|mut call| async move {

@@ -24,6 +24,7 @@ const CARRIED_FOR_EACH: u64 = 8;
 
 const PREFACE_BYTES: usize = 24;
 const HEADER_BYTES: usize = 9;
+const PADDED: u8 = 8;
 /// RFC 9113 §6.1, §6.2, §6.10: the frames that carry a message.
 const CARRYING: [u8; 3] = [0, 1, 9];
 
@@ -68,10 +69,12 @@ impl Frames {
     }
 
     fn frame(&mut self) {
-        let [high, middle, low, kind, ..] = self.header;
+        let [high, middle, low, kind, flags, ..] = self.header;
         self.skip = u32::from_be_bytes([0, high, middle, low]) as usize;
         let bytes = (HEADER_BYTES + self.skip) as u64;
-        if CARRYING.contains(&kind) && self.skip > 1 {
+        // RFC 9113 §6.1: padding is up to 256 bytes, and may be all there is.
+        let padding = if flags & PADDED != 0 { 256 } else { 0 };
+        if CARRYING.contains(&kind) && self.skip > 1 + padding {
             self.carried += bytes;
         } else {
             self.empty += bytes;

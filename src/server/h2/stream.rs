@@ -103,6 +103,7 @@ pub(super) async fn serve(
         return abuse.unserved();
     }
     if !ends && says_none(&parts) && !is_none(&stream).await {
+        abuse.unserved();
         return stream.reset(Reason::PROTOCOL_ERROR);
     }
     let body = match ends {

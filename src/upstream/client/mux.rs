@@ -16,7 +16,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
@@ -59,15 +58,13 @@ pub(super) async fn connect(
     links::of(endpoint).lease().await
 }
 
-/// Sends a request and waits for the head of its answer. `deadline`: how long
-/// the answer may take in all to begin, where the client says so itself.
+/// Sends a request and waits for the head of its answer.
 ///
 /// Dropping the future resets the stream.
 pub async fn send(
     lease: Lease,
     request: Request<()>,
     outbound: Outbound,
-    deadline: Option<Duration>,
 ) -> Result<Answer, Failure> {
     let reused = lease.is_reused();
     let failure = |cause, answered| Failure {
@@ -96,14 +93,11 @@ pub async fn send(
         ..
     } = outbound;
     let mut upload = (!bodiless).then(|| Upload::new(stream, body, framing, expects_continue));
-    let deadline = deadline.map(|after| (Instant::now() + after, after));
-    let due = |now: Instant| {
-        let due = now + response_timeout;
-        deadline.map_or(due, |(deadline, _)| due.min(deadline))
-    };
-    let mut wait = Wait::until(due(Instant::now()));
+    let mut wait = Wait::of(response_timeout);
     let mut may_continue = expects_continue.then(|| Wait::of(CONTINUE_TIMEOUT));
     let mut sent_bytes = 0;
+    // Interim answers are the client's already.
+    let mut answered = false;
     let head = poll_fn(|cx| {
         loop {
             if let Some(sending) = &mut upload {
@@ -122,7 +116,7 @@ pub async fn send(
                 && sending.sent_bytes() != sent_bytes
             {
                 sent_bytes = sending.sent_bytes();
-                wait.reset_to(due(Instant::now()));
+                wait.reset(response_timeout);
             }
             if let Some(wait) = &mut may_continue
                 && Pin::new(wait).poll(cx).is_ready()
@@ -134,6 +128,7 @@ pub async fn send(
             match response.poll_informational(cx) {
                 Poll::Ready(Some(Ok(interim))) => match interim.status() {
                     StatusCode::CONTINUE => {
+                        answered = true;
                         may_continue = None;
                         go_on(&mut upload);
                     }
@@ -142,25 +137,22 @@ pub async fn send(
                         return Poll::Ready(Err(failure(Malformed::Switched.into(), true)));
                     }
                     status => {
+                        answered = true;
                         let mut headers = interim.into_parts().0.headers;
                         headers.remove(CONTENT_LENGTH);
                         outbound.interim.tell(status, headers);
                     }
                 },
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(told(error, reused))),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Err(told(error, reused, answered)));
+                }
                 Poll::Ready(None) => {
                     let head = Pin::new(&mut response).poll(cx);
-                    return head.map_err(|error| told(error, reused));
+                    return head.map_err(|error| told(error, reused, answered));
                 }
                 Poll::Pending if Pin::new(&mut wait).poll(cx).is_ready() => {
-                    let now = Instant::now();
-                    if let Some((due, after)) = deadline
-                        && now >= due
-                    {
-                        return Poll::Ready(Err(failure(Failed::TimedOut(after), false)));
-                    }
                     if upload.as_ref().is_some_and(Upload::awaits_client) {
-                        wait.reset_to(due(now));
+                        wait.reset(response_timeout);
                         continue;
                     }
                     return Poll::Ready(Err(failure(Failed::TimedOut(response_timeout), false)));
@@ -246,8 +238,8 @@ fn judged(
 }
 
 /// What an error of a stream means. `reused`: its connection had carried an
-/// exchange before.
-fn told(error: h2::Error, reused: bool) -> Failure {
+/// exchange before. `answered`: interim answers had come.
+fn told(error: h2::Error, reused: bool, answered: bool) -> Failure {
     let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
     // Whether the connection took the stream with it.
     let gone = !error.is_reset();
@@ -256,12 +248,12 @@ fn told(error: h2::Error, reused: bool) -> Failure {
         // nothing was done with it.
         (Failed::Declined(error.into()), false)
     } else if error.is_remote() {
-        (Failed::Reset(error.into()), false)
-    } else if !gone {
+        (Failed::Reset(error.into()), answered)
+    } else if !gone || error.reason().is_some() {
         // The library's judgement of what came.
         (Malformed::Http2.into(), true)
     } else {
-        (Failed::Lost(lost(error)), false)
+        (Failed::Lost(lost(error)), answered)
     };
     Failure {
         cause,
@@ -271,7 +263,5 @@ fn told(error: h2::Error, reused: bool) -> Failure {
 }
 
 fn lost(error: h2::Error) -> std::io::Error {
-    error
-        .into_io()
-        .unwrap_or_else(|| std::io::ErrorKind::ConnectionAborted.into())
+    std::io::Error::other(error)
 }

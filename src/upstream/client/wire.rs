@@ -171,8 +171,13 @@ impl Wire {
         let peeked = match &mut self.stream {
             Stream::Tcp(stream) => rustix::net::recv(&*stream, &mut byte, flags),
             Stream::Unix(stream) => rustix::net::recv(&*stream, &mut byte, flags),
-            // A session ticket may lie there, which is no news: TLS must look.
             Stream::Tls(stream) => {
+                match rustix::net::recv(stream.get_ref().0, &mut byte, flags) {
+                    Ok((1.., _)) => {}
+                    Err(rustix::io::Errno::AGAIN) => return false,
+                    Ok(_) | Err(_) => return true,
+                }
+                // A session ticket may lie there, which is no news: TLS must look.
                 let mut cx = Context::from_waker(std::task::Waker::noop());
                 let mut into = ReadBuf::new(&mut byte);
                 return Pin::new(stream).poll_read(&mut cx, &mut into).is_ready();

@@ -13,6 +13,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::link::Lease;
+use super::lost;
 use super::upload::{self, Upload};
 use crate::body::BoxError;
 use crate::framing::chunks::is_of_the_connection;
@@ -195,8 +196,4 @@ fn cleaned(mut trailers: HeaderMap) -> HeaderMap {
         trailers.remove(name);
     }
     trailers
-}
-
-fn lost(error: h2::Error) -> std::io::Error {
-    std::io::Error::other(error)
 }

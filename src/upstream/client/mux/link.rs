@@ -281,7 +281,10 @@ impl Driver {
             self.wait.reset(PING_AFTER);
         }
         while Pin::new(&mut self.wait).poll(cx).is_ready() {
-            if let Asked::Now = self.asked {
+            // Whatever it says, it is there.
+            if let Asked::Now = self.asked
+                && self.received.get() == self.seen
+            {
                 return Poll::Ready(Ok(()));
             }
             self.look(clock::now())?;
