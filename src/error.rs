@@ -328,7 +328,7 @@ impl ProxyError {
                 "tls_certificate_error",
                 Upstream,
                 "The server behind this site could not be verified.",
-                "If its certificate is of a CA of your own, name that with `tls: { ca: FILE }`; if it is for another name, say which with `tls: { name: NAME }`.",
+                "If its certificate is of a CA of your own or signed by itself, give that CA's or its own certificate with `tls: { ca: FILE }`; if it is for another name, say which with `tls: { name: NAME }`; if it has expired, renew it.",
             ),
             Self::Handshake { .. } => (
                 StatusCode::BAD_GATEWAY,

@@ -140,8 +140,9 @@ pub(super) struct Upstream {
     /// How long the head of a response may take. Absent: `300s`.
     pub(super) response_timeout: Value,
     /// How certificates of `https://` endpoints are verified, as a mapping of
-    /// `ca`, a PEM file of the only CAs to trust (absent: the system's), and
-    /// `name`, the name a certificate must be for (absent: the address's host).
+    /// `ca`, a PEM file of the only CAs or endpoints' own certificates to trust
+    /// (absent: the system's), and `name`, the name a certificate must be for
+    /// (absent: the address's host).
     /// An endpoint in long may have its own.
     pub(super) tls: Value,
     #[serde(flatten)]

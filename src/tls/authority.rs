@@ -2,15 +2,27 @@
 //!
 //! Read once, with everything else that lies in files; a connection finds its
 //! configuration ready. Nothing here can be told not to verify.
+//!
+//! A file may hold an endpoint's own certificate, too. A dev server's mostly
+//! signs itself and calls itself a CA (`openssl req -x509` makes such), which
+//! the usual verification refuses in a server's place; [`Named`] takes it.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 
+use super::identity::Facts;
 use super::pem::Pem;
 use crate::diagnostic::{self, Diagnostic, Place};
 
@@ -24,10 +36,10 @@ pub struct AuthoritySettings {
     pub ca: Option<PathBuf>,
 }
 
-/// Some CAs, and how to connect to those they vouch for.
+/// Some CAs or endpoints' own certificates, and how to connect to those they vouch for.
 #[derive(Clone, Debug)]
 pub struct Authority {
-    /// The same for the same CAs.
+    /// The same for the same certificates.
     pub fingerprint: u64,
     /// Offers HTTP/2 and HTTP/1.1 (RFC 7301).
     pub any: Arc<ClientConfig>,
@@ -55,17 +67,17 @@ impl Authorities {
             if authorities.contains_key(&wanted.ca) {
                 continue;
             }
-            let roots = match &wanted.ca {
-                None => system(&wanted.at, found),
+            let (roots, named) = match &wanted.ca {
+                None => (system(&wanted.at, found), Vec::new()),
                 Some(file) => match read(&base.join(file), &wanted.at) {
-                    Ok(roots) => Arc::new(roots),
+                    Ok((roots, named)) => (Arc::new(roots), named),
                     Err(fault) => {
                         found.push(*fault);
                         continue;
                     }
                 },
             };
-            match Authority::of(roots) {
+            match Authority::of(roots, named) {
                 Ok(authority) => {
                     authorities.insert(wanted.ca.clone(), authority);
                 }
@@ -80,17 +92,41 @@ impl Authorities {
 }
 
 impl Authority {
-    fn of(roots: Arc<RootCertStore>) -> Result<Self, rustls::Error> {
+    /// `named`: what the file holds; empty for the system's.
+    fn of(
+        roots: Arc<RootCertStore>,
+        named: Vec<CertificateDer<'static>>,
+    ) -> Result<Self, rustls::Error> {
         let mut hasher = DefaultHasher::new();
         for root in &roots.roots {
             (&root.subject[..], &root.subject_public_key_info[..]).hash(&mut hasher);
             root.name_constraints.as_deref().hash(&mut hasher);
         }
+        // A certificate that was renewed may keep its name and its key.
+        named.hash(&mut hasher);
+        let provider = Arc::new(super::provider());
+        let verifier = if named.is_empty() {
+            None
+        } else {
+            let builder = WebPkiServerVerifier::builder_with_provider(
+                Arc::clone(&roots),
+                Arc::clone(&provider),
+            );
+            let usual = builder
+                .build()
+                .map_err(|error| rustls::Error::General(error.to_string()))?;
+            Some(Arc::new(Named { named, usual }))
+        };
         let config = |alpn: &[&[u8]]| -> Result<_, rustls::Error> {
-            let mut config = ClientConfig::builder_with_provider(Arc::new(super::provider()))
-                .with_protocol_versions(&[&TLS13, &TLS12])?
-                .with_root_certificates(Arc::clone(&roots))
-                .with_no_client_auth();
+            let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+                .with_protocol_versions(&[&TLS13, &TLS12])?;
+            let builder = match &verifier {
+                None => builder.with_root_certificates(Arc::clone(&roots)),
+                Some(verifier) => builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::clone(verifier) as _),
+            };
+            let mut config = builder.with_no_client_auth();
             config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
             Ok(Arc::new(config))
         };
@@ -99,6 +135,81 @@ impl Authority {
             any: config(&[b"h2", b"http/1.1"])?,
             http1: config(&[b"http/1.1"])?,
         })
+    }
+}
+
+/// Verifies as usual, but that a certificate which the file itself holds needs
+/// no CA to vouch for it, and may be one.
+///
+/// It is the same to the byte, so that who named the file named it. What it
+/// says of itself counts all the same: its names, its time, its use; and the
+/// endpoint proves that it has the key, as always.
+#[derive(Debug)]
+struct Named {
+    named: Vec<CertificateDer<'static>>,
+    usual: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for Named {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if !self.named.contains(end_entity) {
+            return self.usual.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            );
+        }
+        usable_now(end_entity, now)?;
+        // RFC 6125 §6.4, RFC 9110 §4.3.4.
+        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
+    }
+}
+
+/// Whether a certificate counts now (RFC 5280 §4.1.2.5), and for a server.
+fn usable_now(certificate: &[u8], now: UnixTime) -> Result<(), CertificateError> {
+    let facts = Facts::of(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let (not_before, not_after) = facts.validity();
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
+    if now < not_before {
+        Err(CertificateError::NotValidYet)
+    } else if now > not_after {
+        Err(CertificateError::Expired)
+    } else if !facts.is_for_servers {
+        Err(CertificateError::InvalidPurpose)
+    } else {
+        Ok(())
     }
 }
 
@@ -123,7 +234,11 @@ fn system(at: &diagnostic::Path, found: &mut Vec<Diagnostic>) -> Arc<RootCertSto
     Arc::clone(roots)
 }
 
-fn read(file: &Path, at: &diagnostic::Path) -> Result<RootCertStore, Box<Diagnostic>> {
+/// What the file's certificates vouch for, and they themselves.
+fn read(
+    file: &Path,
+    at: &diagnostic::Path,
+) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), Box<Diagnostic>> {
     let place = || Place::Value(at.clone());
     let pem = Pem::read(file).and_then(|pem| pem.require_certificate().map(|()| pem));
     let pem = pem.map_err(|fault| {
@@ -132,8 +247,8 @@ fn read(file: &Path, at: &diagnostic::Path) -> Result<RootCertStore, Box<Diagnos
             .help(fault.help())
     })?;
     let mut roots = RootCertStore::empty();
-    for certificate in pem.certificates {
-        roots.add(certificate).map_err(|error| {
+    for certificate in &pem.certificates {
+        roots.add(certificate.clone()).map_err(|error| {
             let message = format!(
                 "`{}` holds what is no CA certificate: {error}",
                 file.display()
@@ -141,12 +256,19 @@ fn read(file: &Path, at: &diagnostic::Path) -> Result<RootCertStore, Box<Diagnos
             Diagnostic::error(place(), message).label("cannot be trusted")
         })?;
     }
-    Ok(roots)
+    Ok((roots, pem.certificates))
 }
 
 #[cfg(test)]
 mod tests {
+    use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa};
+    use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
+    use rustls::{ClientConnection, ServerConfig, ServerConnection, SupportedProtocolVersion};
+
     use super::*;
+    use crate::tls::specimen::{Folder, Specimen};
 
     fn load(ca: &Path) -> (Authorities, Vec<String>) {
         let at = diagnostic::Path::root().key("ca");
@@ -201,5 +323,119 @@ mod tests {
         let (one, two) = (certificate("one"), certificate("two"));
         assert_eq!(fingerprint(&one), fingerprint(&one));
         assert_ne!(fingerprint(&one), fingerprint(&two));
+    }
+
+    #[test]
+    fn a_certificate_renewed_with_its_key_is_another() {
+        let folder = Folder::new();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let known = [1, 2].map(|day| {
+            let mut params = rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(2090, 1, day);
+            let certificate = params.self_signed(&key).unwrap();
+            let file = folder.write("ca.pem", certificate.pem());
+            load(&file).0.iter().next().unwrap().1.fingerprint
+        });
+        assert_ne!(known[0], known[1]);
+    }
+
+    /// Self-signed, and a CA: what `openssl req -x509` makes.
+    fn own(names: &[&str]) -> Specimen {
+        Specimen::with(names, |params| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        })
+    }
+
+    /// What a client that was given `file` says of a server that shows
+    /// `shown` and signs with `key`.
+    fn handshake(
+        file: &str,
+        name: &str,
+        shown: &Specimen,
+        key: &Specimen,
+        version: &'static SupportedProtocolVersion,
+    ) -> Result<(), rustls::Error> {
+        let folder = Folder::new();
+        let (authorities, found) = load(&folder.write("ca.pem", file));
+        assert_eq!(found, [""; 0]);
+        let authority = authorities.iter().next().unwrap().1;
+        let key = PrivateKeyDer::try_from(key.key.serialize_der()).unwrap();
+        let certified =
+            CertifiedKey::new(vec![shown.der().clone()], any_supported_type(&key).unwrap());
+        let config = ServerConfig::builder_with_provider(Arc::new(crate::tls::provider()))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        let mut server = ServerConnection::new(Arc::new(config)).unwrap();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let mut client = ClientConnection::new(Arc::clone(&authority.any), name).unwrap();
+        while client.is_handshaking() {
+            let mut wire = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut wire).unwrap();
+            }
+            server.read_tls(&mut &wire[..]).unwrap();
+            server.process_new_packets().unwrap();
+            wire.clear();
+            while server.wants_write() {
+                server.write_tls(&mut wire).unwrap();
+            }
+            let mut wire = &wire[..];
+            while !wire.is_empty() {
+                client.read_tls(&mut wire).unwrap();
+                client.process_new_packets()?;
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_endpoints_own_certificate_is_believed_as_what_it_says() {
+        let check = |named: &[&Specimen], name: &str, shown: &Specimen, want: &str| {
+            let file: String = named.iter().map(|specimen| specimen.pem()).collect();
+            for version in [&TLS12, &TLS13] {
+                let said = match handshake(&file, name, shown, shown, version) {
+                    Ok(()) => "believed".to_owned(),
+                    Err(error) => error.to_string(),
+                };
+                assert!(said.contains(want), "{name}: {said}, not {want}");
+            }
+        };
+        let (mine, other) = (own(&["a.test", "*.b.test", "127.0.0.1"]), own(&["a.test"]));
+        check(&[&mine], "a.test", &mine, "believed");
+        check(&[&mine], "x.b.test", &mine, "believed");
+        check(&[&mine], "127.0.0.1", &mine, "believed");
+        check(&[&other, &mine], "a.test", &mine, "believed");
+        check(&[&mine], "c.test", &mine, "not valid for name");
+        check(&[&mine], "127.0.0.2", &mine, "not valid for");
+        check(&[&mine], "a.test", &other, "invalid peer certificate");
+
+        let dated = |from, to| Specimen::between(&["a.test"], from, to);
+        let (past, future) = (dated(-9, -1), dated(1, 9));
+        check(&[&past], "a.test", &past, "Expired");
+        check(&[&future], "a.test", &future, "NotValidYet");
+
+        let of_client = Specimen::with(&["a.test"], |params| {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        });
+        check(&[&of_client], "a.test", &of_client, "InvalidPurpose");
+        let nameless = Specimen::ca("a.test");
+        check(&[&nameless], "a.test", &nameless, "not valid for name");
+
+        // A CA is still one: it vouches for others.
+        let root = Specimen::ca("root");
+        let leaf = Specimen::of(&["a.test"]).signed_by(&root);
+        check(&[&root], "a.test", &leaf, "believed");
+        check(&[&mine], "a.test", &leaf, "UnknownIssuer");
+    }
+
+    #[test]
+    fn who_has_not_the_key_of_a_certificate_that_is_named_is_refused() {
+        let (mine, other) = (own(&["a.test"]), own(&["a.test"]));
+        for version in [&TLS12, &TLS13] {
+            let said = handshake(&mine.pem(), "a.test", &mine, &other, version);
+            assert_eq!(said, Err(CertificateError::BadSignature.into()));
+        }
     }
 }

@@ -85,6 +85,8 @@ pub(super) struct Facts {
     /// SubjectPublicKeyInfo, DER.
     pub(super) public: Vec<u8>,
     pub(super) is_ca: bool,
+    /// Lists no use, or that of a server (RFC 5280 §4.2.1.12).
+    pub(super) is_for_servers: bool,
     pub(super) names: Vec<HostPattern>,
     has_alt_names: bool,
     subject: Vec<u8>,
@@ -244,6 +246,9 @@ impl Facts {
         Ok(Self {
             public: tbs.subject_pki.raw.to_vec(),
             is_ca: certificate.is_ca(),
+            is_for_servers: certificate
+                .extended_key_usage()
+                .is_ok_and(|uses| uses.is_none_or(|uses| uses.value.server_auth)),
             names,
             has_alt_names,
             subject: tbs.subject.as_raw().to_vec(),

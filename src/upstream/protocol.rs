@@ -42,8 +42,9 @@ pub enum ProtocolSettings {
 /// `tls` of an endpoint, or of all of an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TlsSettings {
-    /// A PEM file of the only CAs that are trusted. As written; a relative
-    /// path is beside the configuration file. `None`: the system's.
+    /// A PEM file of the only CAs, or endpoints' own certificates, that are
+    /// trusted. As written; a relative path is beside the configuration file.
+    /// `None`: the system's.
     pub ca: Option<PathBuf>,
     /// The name that the certificate must be for. `None`: the address's host.
     pub name: Option<EndpointName>,

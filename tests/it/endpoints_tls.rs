@@ -77,6 +77,32 @@ async fn a_certificate_is_for_the_address_or_for_the_name_that_is_given() {
     check("*.app.internal", "PORT", ", name: b.app.internal", 200).await;
 }
 
+/// The usual verification refuses a CA's certificate in a server's place.
+#[tokio::test]
+async fn an_endpoint_that_signs_itself_is_asked_where_its_certificate_is_named() {
+    let own = Certificates::self_signed(&["localhost"]);
+    let stranger = Certificates::self_signed(&["localhost"]);
+    let backend = Backend::echo_tls(&own, &["http/1.1"]).await;
+    let h2 = H2Backend::echo_tls(&own).await;
+    let check = async |port: String, tls: String, status: u16| {
+        let proxy = before(port, &tls);
+        let answer = proxy.plain().await.get("a.test", "/").await;
+        assert_eq!(answer.status, status, "{tls}: {}", answer.text());
+        if status == 502 {
+            let text = answer.text();
+            assert!(text.contains("or its own certificate with `tls"), "{text}");
+        }
+    };
+    let named = format!("ca: {}", own.ca());
+    check(backend.at().to_string(), named.clone(), 200).await;
+    check(h2.port().to_string(), named.clone(), 200).await;
+    let at = backend.at().to_string();
+    check(at.clone(), format!("{named}, name: other.test"), 502).await;
+    check(at.clone(), format!("ca: {}", stranger.ca()), 502).await;
+    check(at, String::new(), 502).await;
+    assert_eq!(backend.requests().len(), 1);
+}
+
 #[tokio::test]
 async fn what_cannot_be_verified_is_never_asked_and_told_with_its_cure() {
     let certificates = Certificates::of(&[&["localhost"]]);

@@ -199,7 +199,7 @@ pub(super) fn unknown_key(key: &str, at: &Path, known: &[&str], of: &str) -> Dia
     let fault = Diagnostic::error(place, message).label("unknown key");
     if known == TLS && UNVERIFIED.contains(&key.to_lowercase().replace('-', "_").as_str()) {
         return fault.help(
-            "certificates of endpoints are always verified: give the CA with `ca`, or the name with `name`",
+            "certificates of endpoints are always verified: give the CA or the endpoint's own certificate with `ca`, or the name with `name`",
         );
     }
     let names = match known {

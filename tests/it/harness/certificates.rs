@@ -48,6 +48,25 @@ impl Certificates {
         }
     }
 
+    /// One for these names that signs itself and calls itself a CA, as
+    /// `openssl req -x509` makes it; it is what [`Self::ca`] holds, too.
+    pub(crate) fn self_signed(names: &[&str]) -> Self {
+        let (directory, authority) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        write(&authority.path().join("ca.pem"), &certificate.pem());
+        write(&directory.path().join("0.pem"), &certificate.pem());
+        write(&directory.path().join("0.key"), &key.serialize_pem());
+        Self {
+            directory,
+            authority,
+            issuer: certificate.der().clone(),
+        }
+    }
+
     /// The file of the CA.
     pub(crate) fn ca(&self) -> String {
         let path = self.authority.path().join("ca.pem");
