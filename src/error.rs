@@ -377,14 +377,14 @@ impl ProxyError {
                 "connection_terminated",
                 Upstream,
                 "The server behind this site gave no answer.",
-                "It closed the connection: its own log may say why.",
+                "Its own log may say why. If it speaks TLS, write its endpoint as `https://`; HTTP/2 alone, `h2c://`.",
             ),
             Self::ResponseMalformed { .. } => (
                 StatusCode::BAD_GATEWAY,
                 "http_protocol_error",
                 Upstream,
                 "The server behind this site gave an answer that is not HTTP.",
-                "See whether the port speaks HTTP/1.1 (and not TLS, or another protocol).",
+                "If the port speaks TLS, write its endpoint as `https://`; HTTP/2 alone (gRPC), `h2c://`.",
             ),
             Self::ResponseBroken { .. } => (
                 StatusCode::BAD_GATEWAY,

@@ -44,7 +44,7 @@ pub(super) async fn run(
     let address = match client(&socket, address, &worker).await {
         Ok(address) => address,
         Err(error) => {
-            tracing::debug!(proxy = %address.ip(), %error, "connection without its PROXY protocol header");
+            tracing::warn!(proxy = %address.ip(), %error, "a connection of proxy_protocol_from did not begin with its header");
             worker.noise.proxy_header();
             return;
         }
