@@ -1,7 +1,7 @@
 //! HTTP/2 to endpoints: many exchanges share a connection (RFC 9113).
 //!
-//! A thread has its own connections ([`links`]); each is driven by one task of
-//! the thread ([`link`]), which ends with its connection. An exchange holds a
+//! A thread has its own connections (`links`); each is driven by one task of
+//! the thread (`link`), which ends with its connection. An exchange holds a
 //! [`Lease`] of a connection for as long as its stream lasts. Giving the
 //! stream up resets it at once.
 
