@@ -144,8 +144,9 @@ fn chain(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .map(|text| {
-            // What is no text is no address, and hides none beside it.
-            let text = std::str::from_utf8(text).ok()?.trim();
+            // What is no text is no address, and hides none beside it. OWS alone
+            // is trimmed (RFC 9110 §5.6.3).
+            let text = std::str::from_utf8(text).ok()?.trim_matches([' ', '\t']);
             let bare = text
                 .strip_prefix('[')
                 .and_then(|rest| rest.split_once(']'))
@@ -228,6 +229,7 @@ mod tests {
         };
         check("10.0.0.1, 203.0.113.7, unknown", "10.0.0.1");
         check("9.9.9.9, 1.1.1.1, 10.0.0.2", "1.1.1.1, 10.0.0.2, 10.0.0.1");
+        check("1.1.1.1, \u{a0}10.0.0.2", "10.0.0.1");
         check("", "10.0.0.1");
     }
 
