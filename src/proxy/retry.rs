@@ -48,9 +48,10 @@ pub enum Why {
 /// Whether a failed attempt may be followed by another.
 ///
 /// Nothing was sent if the connect failed, and nothing done where an endpoint
-/// of HTTP/2 says so: any method may go again. Else only idempotent ones (RFC 9110 §9.2.2), with the body still at hand, and only
-/// before a byte of the answer came: a reused connection that dies then is
-/// the keep-alive race (RFC 9112 §9.3.1).
+/// of HTTP/2 says so: any method may go again. Else only idempotent ones (RFC
+/// 9110 §9.2.2), with the body still at hand, and only before a byte of the
+/// answer came: a reused connection that dies then is the keep-alive race (RFC
+/// 9112 §9.3.1).
 pub fn verdict(failed: Failed, method: &Method, body: Replay, attempts: u32) -> Verdict {
     match (failed, body) {
         (Failed::Client, _) => Verdict::Stop(Why::ClientFault),

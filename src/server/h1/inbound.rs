@@ -195,15 +195,10 @@ impl Inbound {
                 let frame = match piece {
                     Piece::Data(data) => Some(Frame::data(data)),
                     Piece::Trailers(trailers) => Some(Frame::trailers(trailers)),
-                    Piece::Wanting => None,
-                    Piece::End => {
-                        self.left = Left::Nothing;
-                        None
-                    }
+                    Piece::Wanting | Piece::End => None,
                 };
-                if let Left::Chunks(chunks) = &self.left
-                    && chunks.is_ended()
-                {
+                // The end is often there already, behind the last piece.
+                if chunks.is_ended() {
                     self.left = Left::Nothing;
                 }
                 Ok(frame)

@@ -243,9 +243,7 @@ impl Sending {
             }
         }
     }
-}
 
-impl Sending {
     /// A client that takes nothing of its answer holds an endpoint with it.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let stall = self.stall.get_or_insert_with(|| Wait::of(STALL_TIMEOUT));
@@ -256,11 +254,6 @@ impl Sending {
 }
 
 async fn discard(stream: &Stream) {
-    let mut wait = Wait::of(DISCARD_TIMEOUT);
     let mut discarding = pin!(body::discard(stream, DISCARDED_BYTES_MAX));
-    poll_fn(|cx| match discarding.as_mut().poll(cx) {
-        Poll::Ready(_) => Poll::Ready(()),
-        Poll::Pending => Pin::new(&mut wait).poll(cx),
-    })
-    .await;
+    let _ = connection::within(DISCARD_TIMEOUT, |cx| discarding.as_mut().poll(cx).map(Ok)).await;
 }

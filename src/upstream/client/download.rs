@@ -291,8 +291,8 @@ impl Body for Download {
 }
 
 impl Download {
-    /// Tells of it in the next turn: a reset at once would throw
-    /// away what was given before, the head with it (h2).
+    /// Tells of it in the next turn: a reset at once would throw away what was
+    /// given before, the head with it (h2).
     fn break_off(
         &mut self,
         cx: &mut Context<'_>,
