@@ -16,6 +16,7 @@ use ipnet::IpNet;
 
 use crate::diagnostic;
 use crate::host::HostPattern;
+use crate::path::PathPrefix;
 use crate::upstream;
 
 pub use crate::tls::{AuthoritySettings, CertificateFiles, Otherwise};
@@ -114,11 +115,23 @@ pub struct SiteConfig {
     pub hosts: Vec<HostPattern>,
     /// Where it stands in the file, from 1.
     pub line: usize,
+    pub certificate: Option<CertificateFiles>,
+    /// At least one; the longest prefix first.
+    pub routes: Vec<RouteConfig>,
+}
+
+/// A route: a part of a site's paths, and what it leads to. The site's own is `/`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteConfig {
+    pub prefix: PathPrefix,
+    /// Where it stands in the file, from 1.
+    pub line: usize,
     pub target: Target,
+    /// The endpoint does not see the prefix.
+    pub strip_prefix: bool,
     pub host: HostHeader,
     pub plain_http: PlainHttp,
     pub hsts: Option<Hsts>,
-    pub certificate: Option<CertificateFiles>,
     /// Bytes; `None`: no bound.
     pub max_body: Option<u64>,
 }
@@ -131,12 +144,19 @@ impl SiteConfig {
         }
         diagnostic::Path::root().key("sites").key(&self.name)
     }
+
+    /// The route of a path as it was sent.
+    pub fn route(&self, path: &str) -> Option<&RouteConfig> {
+        self.routes.iter().find(|route| route.prefix.holds(path))
+    }
 }
 
-/// What a site leads to.
+/// What a route leads to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Target {
     Upstream(upstream::Settings),
+    /// The upstream of the site itself.
+    Inherited,
     Redirect(Redirect),
 }
 

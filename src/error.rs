@@ -61,6 +61,8 @@ pub enum ProxyError {
     PlainRefused(String),
     #[error("no site has the name {0}, and there is no fallback")]
     NoSite(String),
+    #[error("no route of {0} holds this path, and it has no endpoint of its own")]
+    NoRoute(String),
     #[error(
         "the request has come through this hostmux before: the endpoint of {0} is hostmux itself"
     )]
@@ -135,6 +137,18 @@ pub enum ProxyError {
         endpoint: String,
         status: StatusCode,
     },
+    #[error("the health check found {endpoint} down while it was asked")]
+    FoundDown { endpoint: String },
+    #[error(
+        "{upstream} has no endpoint that takes requests, for {:.1} s already",
+        waited.as_secs_f64()
+    )]
+    NoEndpoint { upstream: String, waited: Duration },
+    #[error(
+        "every endpoint of {upstream} has as many requests as `max_connections` allows, for {:.1} s already",
+        waited.as_secs_f64()
+    )]
+    EndpointsFull { upstream: String, waited: Duration },
     #[error("{waiting} requests already wait for the endpoints of this site")]
     TooManyWaiting { waiting: usize },
 
@@ -295,6 +309,13 @@ impl ProxyError {
                 "hostmux answers here, but it has no site of this name.",
                 "Add the name under `sites` in sites.yaml, or a `fallback` for all unknown names.",
             ),
+            Self::NoRoute(_) => (
+                StatusCode::NOT_FOUND,
+                "destination_not_found",
+                Client,
+                "This site has nothing at this address.",
+                "Give the site an `upstream` of its own, or a route that holds this path.",
+            ),
             Self::Loop(_) => (
                 StatusCode::LOOP_DETECTED,
                 "proxy_loop_detected",
@@ -400,6 +421,27 @@ impl ProxyError {
                 "The server behind this site does not speak WebSocket at this address.",
                 "See whether the path is the one it serves WebSocket on.",
             ),
+            Self::FoundDown { .. } => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "destination_unavailable",
+                Upstream,
+                "The server behind this site does not answer.",
+                "Its `health_check` fails: see its own log, and `hostmux status`.",
+            ),
+            Self::NoEndpoint { .. } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "destination_unavailable",
+                Upstream,
+                "No server behind this site takes requests at the moment.",
+                "`hostmux status` tells why: drained, without weight, removed, or a name without an address.",
+            ),
+            Self::EndpointsFull { .. } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "connection_limit_reached",
+                Upstream,
+                "The server behind this site has too much to do.",
+                "Raise `max_connections`, or add an endpoint.",
+            ),
             Self::TooManyWaiting { .. } => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "destination_unavailable",
@@ -440,6 +482,9 @@ impl ProxyError {
     /// could be read in two ways.
     pub fn closes(&self) -> bool {
         self.facts().fault == Fault::Client
-            && !matches!(self, Self::NoSite(_) | Self::PlainRefused(_))
+            && !matches!(
+                self,
+                Self::NoSite(_) | Self::NoRoute(_) | Self::PlainRefused(_)
+            )
     }
 }

@@ -86,7 +86,12 @@ pub struct Exchange {
     pub site: Option<Arc<str>>,
     /// The last endpoint tried.
     pub endpoint: Option<Arc<str>>,
+    /// Attempts made, those that got no connection among them.
     pub attempts: u32,
+    /// The attempts that failed and were followed by another.
+    pub failed_attempts: Vec<FailedAttempt>,
+    /// Why the last failure was not followed by another attempt, in a word.
+    pub not_retried: Option<&'static str>,
     pub status: Option<StatusCode>,
     pub reason: Option<&'static str>,
     /// The failure in full, for the log.
@@ -97,6 +102,19 @@ pub struct Exchange {
     /// The answer went out whole.
     pub complete: bool,
 }
+
+/// An attempt that failed, or several in a row at the same endpoint for the same reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedAttempt {
+    pub endpoint: Arc<str>,
+    pub reason: &'static str,
+    /// How long the last of them took.
+    pub took: Duration,
+    pub times: u32,
+}
+
+/// The most entries that are told of one exchange's failed attempts.
+const FAILED_TOLD_MAX: usize = 16;
 
 /// The most that the interim answers of one attempt may hold, in bytes: they
 /// are hints, and an endpoint that sends them without end fills no memory.
@@ -161,6 +179,28 @@ impl Exchange {
     /// How much of the request's body was read.
     pub fn received_bytes(&self) -> u64 {
         self.bytes_in.as_ref().map_or(0, |bytes| bytes.get())
+    }
+
+    /// The attempt at [`Self::endpoint`] that began then failed.
+    pub fn attempt_failed(&mut self, reason: &'static str, began: Instant) {
+        let Some(endpoint) = self.endpoint.clone() else {
+            return;
+        };
+        let took = began.elapsed();
+        let failed = &mut self.failed_attempts;
+        // While a request waits for two endpoints, they take turns in refusing it.
+        let same =
+            |failed: &&mut FailedAttempt| failed.endpoint == endpoint && failed.reason == reason;
+        if let Some(again) = failed.iter_mut().rev().find(same) {
+            (again.times, again.took) = (again.times + 1, took);
+        } else if failed.len() < FAILED_TOLD_MAX {
+            failed.push(FailedAttempt {
+                endpoint,
+                reason,
+                took,
+                times: 1,
+            });
+        }
     }
 
     /// The name asked for, in its canonical spelling; `None` where there is none that is one.

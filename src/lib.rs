@@ -38,7 +38,7 @@
 //!
 //! | row | modules |
 //! |---|---|
-//! | values | [`host`] [`units`] [`diagnostic`] [`body`] [`framing`] |
+//! | values | [`host`] [`path`] [`units`] [`diagnostic`] [`body`] [`framing`] |
 //! | thread | [`rt`] |
 //! | words | [`error`] [`exchange`] |
 //! | parts | [`upstream`] [`tls`] |
@@ -75,6 +75,7 @@ pub mod exchange;
 pub mod framing;
 pub mod host;
 pub mod observe;
+pub mod path;
 pub mod proxy;
 pub mod rt;
 pub mod server;

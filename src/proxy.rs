@@ -4,15 +4,19 @@
 //! response there and nowhere else. `Proxy::answer` is the inner ring, top
 //! to bottom: admit, find the site, forward.
 
+mod failure;
 mod forward;
 mod grpc;
 mod guard;
 pub mod headers;
+mod hold;
 pub mod intake;
 pub mod origin;
 pub mod reply;
+mod respond;
 pub mod retry;
 pub mod strict;
+mod told;
 mod watch;
 
 use std::borrow::Cow;
@@ -20,7 +24,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{
     CONTENT_LENGTH, DATE, HOST, LOCATION, REFERER, STRICT_TRANSPORT_SECURITY, USER_AGENT,
@@ -44,6 +48,9 @@ use crate::tls;
 use crate::upstream::client::wire::Wire;
 
 pub use self::watch::{Busy, Watch};
+
+/// How long an answer may pause between two bytes.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -138,7 +145,6 @@ impl Proxy {
             self.access_log.as_ref(),
             busy,
         );
-        let exchange = watch.exchange_mut();
         let answered = match fault {
             Some(fault) => Some(Err(fault)),
             None => {
@@ -148,9 +154,10 @@ impl Proxy {
                     peer,
                     interim: &interim,
                 };
-                guard::catch_panic(self.answer(&snapshot, exchange, asked, body)).await
+                guard::catch_panic(self.answer(&snapshot, &mut watch, asked, body)).await
             }
         };
+        let exchange = watch.exchange_mut();
         let mut response = match answered.unwrap_or(Err(ProxyError::Panicked)) {
             Ok(response) => response,
             Err(error) => {
@@ -210,6 +217,8 @@ impl Proxy {
             site: None,
             endpoint: None,
             attempts: 0,
+            failed_attempts: Vec::new(),
+            not_retried: None,
             status: None,
             reason: None,
             detail: None,
@@ -222,7 +231,7 @@ impl Proxy {
     async fn answer(
         &self,
         snapshot: &Snapshot,
-        exchange: &mut Exchange,
+        watch: &mut Watch,
         asked: Asked<'_>,
         body: Body,
     ) -> Result<Response<Body>, ProxyError> {
@@ -232,6 +241,7 @@ impl Proxy {
             peer,
             interim,
         } = asked;
+        let exchange = watch.exchange_mut();
         let admitted = strict::admit(parts)?;
         let name = admitted.authority.name.as_ref();
         let site = self.site(snapshot, peer, name)?;
@@ -239,20 +249,23 @@ impl Proxy {
         if headers::has_passed(&parts.headers, &self.via) {
             return Err(ProxyError::Loop(site.name.to_string()));
         }
+        let route = site
+            .route(parts.uri.path())
+            .ok_or_else(|| ProxyError::NoRoute(site.name.to_string()))?;
         if !origin.secure {
-            match site.plain_http {
+            match route.plain_http {
                 PlainHttp::Serve => {}
                 PlainHttp::Redirect => return Ok(to_https(&admitted, parts, snapshot.https_port)),
                 PlainHttp::Refuse => return Err(ProxyError::PlainRefused(name.to_owned())),
             }
         }
-        let mut response = match &site.target {
+        let mut response = match &route.target {
             Target::Redirect(redirect) => redirected(redirect, parts),
             Target::Upstream(upstream) => {
-                let intake = declared(parts, site.max_body).map(|()| {
+                let intake = declared(parts, route.max_body).map(|()| {
                     Intake::new(
                         body,
-                        site.max_body,
+                        route.max_body,
                         parts.method.is_idempotent() || upstream.may_decline(),
                     )
                 })?;
@@ -265,12 +278,13 @@ impl Proxy {
                     peer,
                     interim,
                 };
-                let response = forward::forward(site, upstream, exchange, &request).await?;
-                switched(&response, parts, exchange)?;
-                response
+                let forwarded = forward::forward(route, upstream, exchange, &request).await?;
+                switched(&forwarded.response, parts, exchange)?;
+                watch.lease = Some(forwarded.lease);
+                forwarded.response
             }
         };
-        if let Some(hsts) = &site.hsts
+        if let Some(hsts) = &route.hsts
             && origin.secure
         {
             response

@@ -1,5 +1,6 @@
 //! Sockets and life: threads that serve, and the order in which they stop.
 
+mod background;
 mod clocks;
 mod connection;
 pub mod h1;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
+use self::background::Background;
 use self::listener::Listener;
 use self::noise::Noise;
 use self::worker::{Census, Job};
@@ -43,6 +45,7 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
     addresses: Vec<(Speaks, SocketAddr)>,
     census: Arc<Census>,
+    background: Background,
 }
 
 impl Server {
@@ -55,6 +58,7 @@ impl Server {
             jobs: workers,
             threads,
         } = worker::start(&proxy, &noise, &census, count)?;
+        let background = Background::start(proxy)?;
         let mut addresses = Vec::with_capacity(listeners.len());
         for (n, listener) in listeners.into_iter().enumerate() {
             addresses.push((listener.speaks(), listener.address()?));
@@ -65,6 +69,7 @@ impl Server {
             threads,
             addresses,
             census,
+            background,
         })
     }
 
@@ -101,6 +106,7 @@ impl Server {
         for drained in pending {
             left += drained.await.unwrap_or(0);
         }
+        self.background.end();
         self.workers.clear();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {

@@ -1,10 +1,11 @@
-//! A site: names, and what stands behind them.
+//! A site: names, and the routes behind them.
 
 use std::sync::Arc;
 
 use http::HeaderValue;
 
 use crate::config::{HostHeader, PlainHttp, Redirect};
+use crate::path::PathPrefix;
 use crate::upstream::Upstream;
 
 /// A running site.
@@ -14,7 +15,17 @@ pub struct Site {
     pub name: Arc<str>,
     /// The line of `sites.yaml` it stands at, from 1.
     pub line: usize,
+    /// At least one; the longest prefix first.
+    pub routes: Vec<Route>,
+}
+
+/// A running route: a part of a site's paths, and what it leads to.
+#[derive(Debug)]
+pub struct Route {
+    pub prefix: PathPrefix,
     pub target: Target,
+    /// The endpoint does not see the prefix.
+    pub strip_prefix: bool,
     pub host: HostHeader,
     pub plain_http: PlainHttp,
     /// `Strict-Transport-Security`, ready to be sent.
@@ -23,7 +34,7 @@ pub struct Site {
     pub max_body: Option<u64>,
 }
 
-/// What a site leads to.
+/// What a route leads to.
 #[derive(Debug)]
 pub enum Target {
     Upstream(Arc<Upstream>),
@@ -31,6 +42,23 @@ pub enum Target {
 }
 
 impl Site {
+    /// The route of a path: the longest prefix that holds it.
+    pub fn route(&self, path: &str) -> Option<&Route> {
+        if let [only] = self.routes.as_slice()
+            && only.prefix.is_root()
+        {
+            return Some(only);
+        }
+        self.routes.iter().find(|route| route.prefix.holds(path))
+    }
+
+    /// The upstreams of its routes; one that several have comes several times.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.routes.iter().filter_map(Route::upstream)
+    }
+}
+
+impl Route {
     pub fn upstream(&self) -> Option<&Arc<Upstream>> {
         match &self.target {
             Target::Upstream(upstream) => Some(upstream),

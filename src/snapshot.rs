@@ -10,17 +10,17 @@ use ipnet::IpNet;
 
 use crate::config::{Config, Hsts, LogFormat, SiteConfig, Target as TargetConfig};
 use crate::host::HostMap;
-use crate::site::{Site, Target};
+use crate::site::{Route, Site, Target};
 use crate::tls::Tls;
 use crate::upstream::protocol::Trust;
-use crate::upstream::{Endpoints, Upstream};
+use crate::upstream::{Commons, Upstream};
 
 /// What a request may read.
 pub struct Snapshot {
     pub sites: HostMap<Arc<Site>>,
     pub fallback: Option<Arc<Site>>,
-    /// Every endpoint of every site.
-    pub endpoints: Endpoints,
+    /// What all upstreams share; the same in every snapshot of a process.
+    pub commons: Commons,
     pub trusted_proxies: Vec<IpNet>,
     /// Whose connections begin with a PROXY protocol header.
     pub proxy_protocol_from: Vec<IpNet>,
@@ -33,11 +33,9 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Opens what a configuration names. Upstreams that `previous` had are
-    /// kept with their endpoints.
-    pub fn build(config: &Config, tls: Tls, previous: Option<&Self>) -> Self {
-        let mut endpoints =
-            previous.map_or_else(Endpoints::default, |previous| previous.endpoints.clone());
-        endpoints.trust(trusts(&tls));
+    /// kept; of those that changed, what is known of their endpoints.
+    pub fn build(config: &Config, tls: Tls, commons: Commons, previous: Option<&Self>) -> Self {
+        commons.endpoints.trust(trusts(&tls));
         let mut sites = HostMap::default();
         for site in &config.sites {
             let before = previous.and_then(|previous| {
@@ -46,7 +44,7 @@ impl Snapshot {
                     .find_map(|host| previous.sites.of(host))
                     .map(AsRef::as_ref)
             });
-            let running = Arc::new(open(site, before, &mut endpoints));
+            let running = Arc::new(open(site, before, &commons));
             for host in &site.hosts {
                 sites.insert(host.clone(), running.clone());
             }
@@ -55,16 +53,11 @@ impl Snapshot {
         let fallback = config
             .fallback
             .as_ref()
-            .map(|site| Arc::new(open(site, before, &mut endpoints)));
-        let all = sites
-            .values()
-            .chain(&fallback)
-            .filter_map(|site: &Arc<Site>| site.upstream().cloned());
-        endpoints.settle(all);
+            .map(|site| Arc::new(open(site, before, &commons)));
         Self {
             sites,
             fallback,
-            endpoints,
+            commons,
             trusted_proxies: config.trusted_proxies.clone(),
             proxy_protocol_from: config.listen.proxy_protocol_from.clone(),
             tls: Arc::new(tls),
@@ -76,27 +69,55 @@ impl Snapshot {
             log_agents: config.log.format == Some(LogFormat::Combined),
         }
     }
+
+    /// Every site, the fallback too.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Site>> {
+        self.sites.values().chain(&self.fallback)
+    }
 }
 
-fn open(site: &SiteConfig, before: Option<&Site>, endpoints: &mut Endpoints) -> Site {
-    let target = match &site.target {
-        TargetConfig::Redirect(redirect) => Target::Redirect(redirect.clone()),
-        TargetConfig::Upstream(settings) => {
-            let upstream = Upstream::new(settings.clone(), endpoints);
-            Target::Upstream(match before.and_then(Site::upstream) {
-                Some(before) if before.is_as(&upstream) => before.clone(),
-                _ => Arc::new(upstream),
-            })
-        }
-    };
+fn open(site: &SiteConfig, before: Option<&Site>, commons: &Commons) -> Site {
+    let mut routes: Vec<Route> = Vec::with_capacity(site.routes.len());
+    // The site's own comes last, and those below it may share its upstream.
+    for route in site.routes.iter().rev() {
+        let before = before.and_then(|before| {
+            let mut routes = before.routes.iter();
+            routes
+                .find(|before| before.prefix == route.prefix)?
+                .upstream()
+        });
+        let target = match &route.target {
+            TargetConfig::Redirect(redirect) => Target::Redirect(redirect.clone()),
+            TargetConfig::Inherited => match routes.first().and_then(Route::upstream) {
+                Some(inherited) => Target::Upstream(inherited.clone()),
+                None => continue, // a checked configuration has none such
+            },
+            TargetConfig::Upstream(settings) => {
+                let settings = settings.clone();
+                let prefix = route.prefix.as_str();
+                let known = before.map(AsRef::as_ref);
+                let upstream = Upstream::new(&site.name, prefix, settings, commons, known);
+                Target::Upstream(match before {
+                    Some(before) if before.is_as(&upstream) => before.clone(),
+                    _ => Arc::new(upstream),
+                })
+            }
+        };
+        routes.push(Route {
+            prefix: route.prefix.clone(),
+            target,
+            strip_prefix: route.strip_prefix,
+            host: route.host.clone(),
+            plain_http: route.plain_http,
+            hsts: route.hsts.map(hsts),
+            max_body: route.max_body,
+        });
+    }
+    routes.reverse();
     Site {
         name: site.name.as_str().into(),
         line: site.line,
-        target,
-        host: site.host.clone(),
-        plain_http: site.plain_http,
-        hsts: site.hsts.map(hsts),
-        max_body: site.max_body,
+        routes,
     }
 }
 
@@ -137,7 +158,10 @@ impl Live {
         self.0.load_full()
     }
 
+    /// Whoever watches upstreams is told.
     pub fn replace(&self, next: Snapshot) {
+        let changed = next.commons.changed.clone();
         self.0.store(Arc::new(next));
+        changed.send_replace(());
     }
 }

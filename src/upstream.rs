@@ -1,36 +1,63 @@
 //! An upstream: the set of endpoints behind a route.
 //!
-//! Here is what all threads share of it: which endpoints there are and whose
-//! turn it is. Connections are a thread's own (`upstream::client`).
+//! Here is what all threads share of it: which endpoints there are
+//! ([`registry`]) and which of them a request goes to ([`balance`]).
+//! Connections are a thread's own (`upstream::client`).
 
+pub mod balance;
 pub mod client;
+pub mod eject;
+pub mod endpoint;
 pub mod h1;
+pub mod health;
+pub mod member;
 pub mod protocol;
+pub mod registry;
+pub mod room;
+pub mod sticky;
+mod table;
 
-use std::collections::{HashMap, HashSet};
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::cell::Cell;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use self::protocol::{Protocol, Trust};
+use tokio::sync::watch;
 
+use self::balance::{Balance, Candidate, Draw};
+use self::eject::Eject;
+use self::health::HealthCheck;
+use self::member::{Lease, Member, Origin};
+use self::registry::{Outcome, Refused, Registry};
+use self::room::Room;
+use self::sticky::{Secret, Sticky};
+use self::table::Table;
+use crate::rt;
+
+pub use self::endpoint::{Address, Endpoint, Endpoints, NoTrust};
 pub use self::protocol::{EndpointSettings, ProtocolSettings, TlsSettings};
 
 /// How long a refused request waits for a loopback endpoint that is probably restarting.
 pub const WAIT_FOR_ENDPOINT: Duration = Duration::from_secs(5);
 /// How long an endpoint may take to begin its answer: dev servers compile.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
-const CONNECT_TIMEOUT_NEAR: Duration = Duration::from_secs(1);
-const CONNECT_TIMEOUT_FAR: Duration = Duration::from_secs(3);
 
 /// `upstream` as meant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// At least one.
     pub endpoints: Vec<EndpointSettings>,
+    /// Default [`Balance::RoundRobin`].
+    pub balance: Balance,
+    /// `sticky: cookie`. Default: off.
+    pub sticky: bool,
+    /// `None`: nobody is asked.
+    pub health_check: Option<HealthCheck>,
+    /// Default: on, as [`Eject::default`]; `None`: off.
+    pub eject: Option<Eject>,
+    /// Requests under way at one endpoint; `None`: no bound.
+    pub max_connections: Option<usize>,
     pub connect_timeout: ConnectTimeout,
     /// Default [`RESPONSE_TIMEOUT`].
     pub response_timeout: Duration,
@@ -43,39 +70,14 @@ impl Settings {
     pub fn of(endpoints: Vec<EndpointSettings>) -> Self {
         Self {
             endpoints,
+            balance: Balance::default(),
+            sticky: false,
+            health_check: None,
+            eject: Some(Eject::default()),
+            max_connections: None,
             connect_timeout: ConnectTimeout::default(),
             response_timeout: RESPONSE_TIMEOUT,
             wait_for_endpoint: WAIT_FOR_ENDPOINT,
-        }
-    }
-}
-
-/// Where an endpoint listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// A port of this machine: `127.0.0.1` and `::1` are both tried, the last
-    /// that worked first.
-    Port(u16),
-    Socket(SocketAddr),
-    Unix(PathBuf),
-}
-
-impl Address {
-    /// Whether the endpoint is on this machine.
-    pub fn is_near(&self) -> bool {
-        match self {
-            Self::Port(_) | Self::Unix(_) => true,
-            Self::Socket(address) => address.ip().is_loopback(),
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Port(port) => write!(f, "localhost:{port}"),
-            Self::Socket(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -89,32 +91,111 @@ pub enum ConnectTimeout {
     Of(Duration),
 }
 
-/// The running set.
+/// What all upstreams of a process share. Outlives snapshots.
+#[derive(Clone, Debug)]
+pub struct Commons {
+    pub endpoints: Endpoints,
+    /// What sticky clients' cookies are signed with.
+    pub secret: Secret,
+    /// Told when upstreams or their members come or go: whoever watches them looks again.
+    pub changed: Arc<watch::Sender<()>>,
+}
+
+impl Commons {
+    pub fn new(secret: Secret) -> Self {
+        Self {
+            endpoints: Endpoints::default(),
+            secret,
+            changed: Arc::new(watch::channel(()).0),
+        }
+    }
+}
+
+/// A running upstream.
 #[derive(Debug)]
 pub struct Upstream {
+    /// The site and, but for the site itself, the route: `app.xyz.com/api`.
+    pub name: Arc<str>,
     settings: Settings,
-    endpoints: Vec<Arc<Endpoint>>,
+    commons: Commons,
+    pub registry: Registry,
+    pub sticky: Option<Sticky>,
     turn: AtomicUsize,
+    /// There where `max_connections` bounds something.
+    room: Option<Arc<Room>>,
     /// Requests held until an endpoint accepts again.
     pub held: AtomicUsize,
 }
 
+/// What a request wants of an upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// The members that were tried.
+    pub tried: &'a [u64],
+    pub client: IpAddr,
+    /// What the client's cookie says.
+    pub token: Option<&'a str>,
+}
+
+/// Who a request goes to.
+#[derive(Debug)]
+pub enum Pick {
+    Lease(Lease),
+    /// `max_connections` is reached wherever it could go.
+    Full,
+    /// All were tried, or there is none.
+    Nobody,
+}
+
 impl Upstream {
-    /// The endpoints of the settings, from those that are known already. One
-    /// that is named twice, in whatever spelling, is one.
-    pub fn new(settings: Settings, known: &mut Endpoints) -> Self {
-        let mut endpoints: Vec<Arc<Endpoint>> = Vec::with_capacity(settings.endpoints.len());
+    /// An upstream of a route. What `previous` knows of endpoints that both
+    /// have stays known. One that is named twice, in whatever spelling, is one.
+    pub fn new(
+        site: &str,
+        prefix: &str,
+        settings: Settings,
+        commons: &Commons,
+        previous: Option<&Self>,
+    ) -> Self {
+        let name: Arc<str> = match prefix {
+            "/" => site.into(),
+            prefix => format!("{site}{prefix}").into(),
+        };
+        let known = previous.map_or_else(Vec::new, |previous| previous.kept_by(&settings));
+        let mut members: Vec<Arc<Member>> = Vec::with_capacity(settings.endpoints.len());
         for endpoint in &settings.endpoints {
-            let endpoint = known.of(endpoint, settings.connect_timeout);
-            if endpoints.iter().all(|other| other.id != endpoint.id) {
-                endpoints.push(endpoint);
+            let member = make(&name, &settings, commons, endpoint, Origin::File)
+                .expect("every CA that a configuration names was read");
+            let id = member.endpoint.id;
+            if members.iter().any(|other| other.endpoint.id == id) {
+                continue;
             }
+            let kept = known.iter().find(|known| known.endpoint.id == id);
+            members.push(match kept {
+                Some(kept) if kept.is_as(&member) => kept.clone(),
+                Some(_) | None => Arc::new(member),
+            });
         }
         Self {
+            registry: Registry::new(name.clone(), settings.eject, members),
+            name,
+            sticky: settings.sticky.then(|| Sticky::new(prefix)),
+            room: settings.max_connections.map(|_| Arc::default()),
             settings,
-            endpoints,
+            commons: commons.clone(),
             turn: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
+        }
+    }
+
+    /// The members whose condition holds under other settings too.
+    fn kept_by(&self, settings: &Settings) -> Vec<Arc<Member>> {
+        let same = self.settings.health_check == settings.health_check
+            && self.settings.eject == settings.eject;
+        if same {
+            self.registry.members()
+        } else {
+            Vec::new()
         }
     }
 
@@ -126,196 +207,186 @@ impl Upstream {
     /// file may have changed though its name did not.
     pub fn is_as(&self, other: &Self) -> bool {
         let ids = |upstream: &Self| -> Vec<u64> {
-            upstream
-                .endpoints
+            let members = upstream.registry.members();
+            let of_file = members
                 .iter()
-                .map(|endpoint| endpoint.id)
-                .collect()
+                .filter(|member| member.origin == Origin::File);
+            of_file.map(|member| member.endpoint.id).collect()
         };
-        self.settings == other.settings && ids(self) == ids(other)
+        self.name == other.name && self.settings == other.settings && ids(self) == ids(other)
+    }
+
+    /// A member for an endpoint that comes while it runs.
+    pub fn member(
+        &self,
+        endpoint: &EndpointSettings,
+        origin: Origin,
+    ) -> Result<Arc<Member>, NoTrust> {
+        make(&self.name, &self.settings, &self.commons, endpoint, origin).map(Arc::new)
+    }
+
+    /// One more endpoint; whoever watches members is told.
+    pub fn add(&self, member: Arc<Member>) -> Result<(), Refused> {
+        self.registry.add(member)?;
+        self.commons.changed.send_replace(());
+        Ok(())
+    }
+
+    /// One less: it gets no more requests, and those under way go on to their
+    /// end. `name`: such as `localhost:8080`. `force`: even the last.
+    pub fn remove(&self, name: &str, force: bool) -> Result<(), Refused> {
+        self.registry.remove(name, force)?;
+        self.commons.changed.send_replace(());
+        Ok(())
+    }
+
+    /// Makes the members of an origin these. Who is there already stays.
+    pub fn replace(&self, origin: &Origin, found: Vec<Arc<Member>>) {
+        self.registry.replace(origin, found);
+        self.commons.changed.send_replace(());
     }
 
     /// Whether any endpoint can say that it did nothing with a request: over
     /// HTTP/2 even one that may not be sent twice can go again then.
     pub fn may_decline(&self) -> bool {
-        self.endpoints
-            .iter()
-            .any(|endpoint| endpoint.protocol != Protocol::Http1)
+        let table = self.registry.table();
+        let mut members = table.members.iter();
+        members.any(|member| member.endpoint.protocol != protocol::Protocol::Http1)
     }
 
-    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
-        &self.endpoints
+    /// The line of those who wait for a place, where there is one.
+    pub fn room(&self) -> Option<&Room> {
+        self.room.as_deref()
     }
 
-    /// The endpoint whose turn it is, of those that were not tried yet; `None`
-    /// once all were.
-    pub fn pick(&self, tried: &[u64]) -> Option<&Arc<Endpoint>> {
-        let count = self.endpoints.len();
-        if let [only] = self.endpoints.as_slice() {
-            return (!tried.contains(&only.id)).then_some(only);
+    /// Who a request goes to now.
+    pub fn pick(&self, wish: &Wish<'_>, now: Instant) -> Pick {
+        let table = self.registry.current(now);
+        if let Some(stuck) = wish.token.and_then(|token| table.stuck(token))
+            && !wish.tried.contains(&stuck.id)
+        {
+            return self.lease(stuck).map_or(Pick::Full, Pick::Lease);
         }
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        (0..count)
-            .map(|step| &self.endpoints[(turn + step) % count])
-            .find(|endpoint| !tried.contains(&endpoint.id))
-    }
-}
-
-/// All endpoints of a snapshot, one an address: sites that lead to the same
-/// port share its connections, and a reload keeps them.
-#[derive(Clone, Debug, Default)]
-pub struct Endpoints {
-    known: HashMap<(Address, Protocol, Duration), Arc<Endpoint>>,
-    /// By the file that the configuration names; `None`: the system's.
-    trusts: HashMap<Option<PathBuf>, Trust>,
-}
-
-impl Endpoints {
-    /// Sets what certificates of endpoints are held against from now on.
-    pub fn trust(&mut self, trusts: impl Iterator<Item = (Option<PathBuf>, Trust)>) {
-        self.trusts = trusts.collect();
-    }
-
-    fn of(&mut self, settings: &EndpointSettings, timeout: ConnectTimeout) -> Arc<Endpoint> {
-        let timeout = within(timeout, &settings.address);
-        let protocol = Protocol::of(settings, |ca| {
-            let trust = self.trusts.get(ca);
-            trust
-                .expect("every CA that a configuration names was read")
-                .clone()
-        });
-        self.known
-            .entry((settings.address.clone(), protocol.clone(), timeout))
-            .or_insert_with(|| Arc::new(Endpoint::new(settings, protocol, timeout)))
-            .clone()
-    }
-
-    /// Forgets those that no upstream has any more, and tells them so.
-    pub fn settle(&mut self, upstreams: impl Iterator<Item = Arc<Upstream>>) {
-        let used: HashSet<u64> = upstreams
-            .flat_map(|upstream| {
-                upstream
-                    .endpoints
-                    .iter()
-                    .map(|endpoint| endpoint.id)
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        self.known.retain(|_, endpoint| {
-            let stays = used.contains(&endpoint.id);
-            if !stays {
-                endpoint.retired.store(true, Ordering::Relaxed);
+        let full = Cell::new(false);
+        let look = |place: u16| {
+            let member = table.at(place);
+            if wish.tried.contains(&member.id) {
+                return None;
             }
-            stays
-        });
+            let in_flight = member.in_flight();
+            if let Some(max) = self.settings.max_connections
+                && in_flight >= max
+            {
+                full.set(true);
+                return None;
+            }
+            Some(Candidate {
+                key: member.key,
+                weight: member.weight().max(1),
+                in_flight,
+            })
+        };
+        // Another thread may be quicker at a last place.
+        for _ in 0..=table.members.len() {
+            let place = match self.choose(&table, wish.client, look) {
+                Some(place) => place,
+                None if full.get() => return Pick::Full,
+                None => return Pick::Nobody,
+            };
+            if let Some(lease) = self.lease(table.at(place)) {
+                return Pick::Lease(lease);
+            }
+        }
+        Pick::Full
     }
-}
 
-/// One address, as all upstreams that name it share it.
-#[derive(Debug)]
-pub struct Endpoint {
-    /// Never used twice in a process: connections are kept under it.
-    pub id: u64,
-    pub address: Address,
-    pub protocol: Protocol,
-    /// The endpoint as it is told in logs.
-    pub name: Arc<str>,
-    pub connect_timeout: Duration,
-    /// For a port: `::1` was the last that worked.
-    prefers_v6: AtomicBool,
-    /// No snapshot has it any more.
-    retired: AtomicBool,
-    /// Over TLS: the endpoint chose HTTP/1.1 the last time.
-    chose_http1: AtomicBool,
-}
+    fn choose(
+        &self,
+        table: &Table,
+        client: IpAddr,
+        look: impl Fn(u16) -> Option<Candidate>,
+    ) -> Option<u16> {
+        if let [only] = *table.round
+            && table.rest.is_empty()
+        {
+            return look(only).map(|_| only);
+        }
+        let balance = self.settings.balance;
+        let draw = Draw {
+            turn: match balance {
+                Balance::RoundRobin | Balance::LeastRequests => {
+                    self.turn.fetch_add(1, Ordering::Relaxed)
+                }
+                Balance::Random | Balance::TwoChoices | Balance::ClientHash => 0,
+            },
+            dice: match balance {
+                Balance::Random | Balance::TwoChoices => rt::random() as u64,
+                Balance::RoundRobin | Balance::LeastRequests | Balance::ClientHash => 0,
+            },
+            client: match balance {
+                Balance::ClientHash => hash(client),
+                Balance::RoundRobin
+                | Balance::Random
+                | Balance::LeastRequests
+                | Balance::TwoChoices => 0,
+            },
+        };
+        balance::choose(balance, &table.round, draw, &look).or_else(|| {
+            table
+                .rest
+                .iter()
+                .copied()
+                .find(|place| look(*place).is_some())
+        })
+    }
 
-impl Endpoint {
-    fn new(settings: &EndpointSettings, protocol: Protocol, connect_timeout: Duration) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-            connect_timeout,
-            name: settings.to_string().into(),
-            address: settings.address.clone(),
-            protocol,
-            prefers_v6: AtomicBool::new(false),
-            retired: AtomicBool::new(false),
-            chose_http1: AtomicBool::new(false),
+    fn lease(&self, member: &Arc<Member>) -> Option<Lease> {
+        match self.settings.max_connections {
+            None => Some(Lease::take(member)),
+            Some(max) => Lease::take_below(max, member, self.room.as_ref()),
         }
     }
 
-    /// Whether no snapshot has it any more.
-    pub fn is_retired(&self) -> bool {
-        self.retired.load(Ordering::Relaxed)
+    /// Whether anyone is left to be asked.
+    pub fn has_another(&self, tried: &[u64]) -> bool {
+        let table = self.registry.table();
+        let mut places = table.round.iter().chain(&table.rest);
+        places.any(|place| !tried.contains(&table.at(*place).id))
     }
 
-    /// The two addresses of a port, the one that worked last first.
-    fn loopbacks(&self, port: u16) -> [SocketAddr; 2] {
-        let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-        let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port);
-        if self.prefers_v6.load(Ordering::Relaxed) {
-            [v6, v4]
-        } else {
-            [v4, v6]
-        }
-    }
-
-    fn worked(&self, address: SocketAddr) {
-        if address.is_ipv6() != self.prefers_v6.load(Ordering::Relaxed) {
-            self.prefers_v6.store(address.is_ipv6(), Ordering::Relaxed);
-        }
+    /// How an attempt went.
+    pub fn report(&self, lease: &Lease, outcome: Outcome, now: Instant) {
+        self.registry.report(&lease.member, outcome, now);
     }
 }
 
-fn within(timeout: ConnectTimeout, address: &Address) -> Duration {
-    match timeout {
-        ConnectTimeout::Of(timeout) => timeout,
-        ConnectTimeout::ByDistance if address.is_near() => CONNECT_TIMEOUT_NEAR,
-        ConnectTimeout::ByDistance => CONNECT_TIMEOUT_FAR,
+fn make(
+    upstream: &str,
+    settings: &Settings,
+    commons: &Commons,
+    endpoint: &EndpointSettings,
+    origin: Origin,
+) -> Result<Member, NoTrust> {
+    let running = commons.endpoints.of(endpoint, settings.connect_timeout)?;
+    let token = match settings.sticky {
+        true => commons.secret.token(upstream, &running.name),
+        false => String::new(),
+    };
+    Ok(Member::new(
+        running,
+        endpoint.weight,
+        endpoint.backup,
+        origin,
+        token,
+    ))
+}
+
+fn hash(client: IpAddr) -> u64 {
+    match client {
+        IpAddr::V4(v4) => balance::stable_hash(&v4.octets()),
+        IpAddr::V6(v6) => balance::stable_hash(&v6.octets()),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(ports: &[u16]) -> Settings {
-        let endpoints = ports.iter().copied().map(Address::Port);
-        Settings::of(endpoints.map(EndpointSettings::from).collect())
-    }
-
-    fn upstream(ports: &[u16]) -> Upstream {
-        Upstream::new(settings(ports), &mut Endpoints::default())
-    }
-
-    #[test]
-    fn endpoints_take_turns() {
-        let upstream = upstream(&[1, 2, 3]);
-        let turns: Vec<_> = (0..6)
-            .map(|_| upstream.pick(&[]).unwrap().address.to_string())
-            .collect();
-        assert_eq!(turns[..3], turns[3..]);
-        assert_eq!(turns[..3], ["localhost:1", "localhost:2", "localhost:3"]);
-    }
-
-    #[test]
-    fn what_was_tried_is_not_tried_again() {
-        let upstream = upstream(&[1, 2]);
-        let first = upstream.pick(&[]).unwrap().id;
-        let second = upstream.pick(&[first]).unwrap().id;
-        assert_ne!(first, second);
-        assert!(upstream.pick(&[first, second]).is_none());
-    }
-
-    #[test]
-    fn an_address_is_one_endpoint_for_as_long_as_it_is_named() {
-        let mut known = Endpoints::default();
-        let first = Upstream::new(settings(&[1, 2]), &mut known);
-        let second = Arc::new(Upstream::new(settings(&[2, 3]), &mut known));
-        assert_eq!(first.endpoints[1].id, second.endpoints[0].id);
-        known.settle([second.clone()].into_iter());
-        let third = Upstream::new(settings(&[1, 2]), &mut known);
-        assert_ne!(third.endpoints[0].id, first.endpoints[0].id);
-        assert_eq!(third.endpoints[1].id, second.endpoints[0].id);
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::FAILED;
 use super::load::{self, Loaded};
-use crate::config::{Config, ListenAddress, Target};
+use crate::config::{Config, ListenAddress, SiteConfig, Target};
 use crate::diagnostic::{Colour, Severity};
 
 /// How the outcome is printed.
@@ -69,8 +69,9 @@ fn outcome(loaded: &Loaded) -> String {
 
 /// `3 sites, fallback localhost:8888; https on port 443, http on port 80`
 fn summary(config: &Config) -> String {
-    let fallback = match config.fallback.as_ref().map(|site| &site.target) {
-        None => String::new(),
+    let own = |site: &'_ SiteConfig| site.route("/").map(|route| route.target.clone());
+    let fallback = match config.fallback.as_ref().and_then(own) {
+        None | Some(Target::Inherited) => String::new(),
         Some(Target::Upstream(upstream)) => format!(", fallback {}", joined(&upstream.endpoints)),
         Some(Target::Redirect(redirect)) => format!(", fallback to {}", redirect.template),
     };

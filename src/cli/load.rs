@@ -12,6 +12,8 @@ use crate::config::{self, Checked, Config};
 use crate::diagnostic::{Colour, Diagnostic, Place, Span};
 use crate::snapshot::Snapshot;
 use crate::tls::{self, Inventory, LocalCa, Tls};
+use crate::upstream::Commons;
+use crate::upstream::sticky::Secret;
 
 /// How many faults are printed at most; the rest is counted.
 pub(super) const PRINTED_MAX: usize = 100;
@@ -185,7 +187,8 @@ pub(super) fn open(
         )),
     };
     let tls = Tls::new(inventory, authority, None).context("TLS cannot be set up")?;
-    Ok(Snapshot::build(config, tls, None))
+    let commons = Commons::new(Secret::fleeting());
+    Ok(Snapshot::build(config, tls, commons, None))
 }
 
 /// Where hostmux keeps what it makes itself: `$STATE_DIRECTORY`, else

@@ -72,18 +72,31 @@ fn lookup(url: &str, config: &Config, inventory: &Inventory) -> anyhow::Result<V
     if secure {
         found["certificate"] = certificate(config, inventory, &name).into();
     }
-    found["leads_to"] = match (&site.target, site.plain_http) {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let Some(route) = site.route(uri.path()) else {
+        found["leads_to"] = "no route holds the path: 404".into();
+        return Ok(found);
+    };
+    if site.routes.len() > 1 {
+        found["route"] = format!("{} (line {})", route.prefix, route.line).into();
+    }
+    // The site's own upstream is that of its route `/`.
+    let target = match &route.target {
+        Target::Inherited => site.route("/").map(|own| &own.target),
+        own @ (Target::Upstream(_) | Target::Redirect(_)) => Some(own),
+    };
+    found["leads_to"] = match (target, route.plain_http) {
         (_, PlainHttp::Redirect) if !secure => "308 to https".to_owned(),
         (_, PlainHttp::Refuse) if !secure => "403: plain_http is `refuse`".to_owned(),
-        (Target::Redirect(redirect), _) => {
-            let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        (Some(Target::Redirect(redirect)), _) => {
             format!("308 to {}", redirect.template.replace("{path}", path))
         }
-        (Target::Upstream(upstream), _) => {
+        (Some(Target::Upstream(upstream)), _) => {
             let endpoints: Vec<String> =
                 upstream.endpoints.iter().map(ToString::to_string).collect();
             endpoints.join(", in turns with ")
         }
+        (Some(Target::Inherited) | None, _) => "nothing: 404".to_owned(),
     }
     .into();
     Ok(found)

@@ -1,48 +1,37 @@
 //! The attempt loop: an endpoint, a connection, a try, and again where it may be.
 
-use std::borrow::Cow;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::header::{ALT_SVC, CONNECTION, CONTENT_TYPE, UPGRADE};
+use http::Response;
+use http::header::SET_COOKIE;
 use http::request::Parts;
-use http::uri::Scheme;
-use http::{HeaderMap, HeaderValue, Response};
 
-use super::headers::{self, Outgoing};
+use super::hold::{Hold, PAUSE_FIRST};
 use super::intake::Intake;
 use super::origin::Origin;
+use super::respond::respond;
 use super::retry::{self, Verdict};
 use super::strict::Admitted;
-use super::{Peer, content_length, grpc};
+use super::told::{self, Told};
+use super::{Peer, failure, grpc};
 use crate::body::Body;
-use crate::config::HostHeader;
 use crate::error::ProxyError;
 use crate::exchange::{Exchange, Interim};
-use crate::framing::Framing;
 use crate::rt::clock::{self, Wait};
-use crate::site::Site;
-use crate::upstream::client::wire::{ConnectError, Offer};
-use crate::upstream::client::{
-    self, Answer, AnswerBody, Carrier, Failed, Failure, Outbound, mux, pool,
-};
-use crate::upstream::protocol::Protocol;
-use crate::upstream::{Address, Endpoint, Upstream};
+use crate::site::Route;
+use crate::upstream::client::wire::ConnectError;
+use crate::upstream::client::{self, Answer, Carrier, Failed, Failure, mux, pool};
+use crate::upstream::member::{Lease, Member};
+use crate::upstream::registry::Outcome;
+use crate::upstream::{Endpoint, Pick, Upstream, Wish};
 
-/// How long an answer may pause between two bytes.
-const PAUSE_MAX: Duration = Duration::from_secs(300);
-/// The same for what is open to wait: server-sent events and gRPC.
-const EVENT_PAUSE_MAX: Duration = Duration::from_secs(3600);
-/// The most requests that wait for one upstream's endpoints to come up.
-const HELD_MAX: usize = 1024;
-/// The first pause between two tries at a refusing endpoint; doubles up to [`PAUSE_LAST`].
-const PAUSE_FIRST: Duration = Duration::from_millis(20);
-const PAUSE_LAST: Duration = Duration::from_millis(250);
+/// How often an attempt looks whether its endpoint is still thought alive.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A request that was admitted.
 pub(super) struct Request<'a> {
@@ -55,21 +44,27 @@ pub(super) struct Request<'a> {
     pub(super) interim: &'a Interim,
 }
 
+/// An answer, and the place of its request at the endpoint until it has ended.
+pub(super) struct Forwarded {
+    pub(super) response: Response<Body>,
+    pub(super) lease: Lease,
+}
+
 /// Asks the upstream's endpoints until one answers, none may be asked any more,
 /// or the client's own deadline (`grpc-timeout`) is over.
 pub(super) async fn forward(
-    site: &Site,
+    route: &Route,
     upstream: &Upstream,
     exchange: &mut Exchange,
     request: &Request<'_>,
-) -> Result<Response<Body>, ProxyError> {
+) -> Result<Forwarded, ProxyError> {
     let Some(after) = grpc::deadline(request.parts) else {
-        return attempts(site, upstream, exchange, request).await;
+        return run(route, upstream, exchange, request).await;
     };
     let mut wait = Wait::of(after);
     let answered = {
-        let mut attempts = std::pin::pin!(attempts(site, upstream, exchange, request));
-        std::future::poll_fn(|cx| match attempts.as_mut().poll(cx) {
+        let mut attempts = std::pin::pin!(run(route, upstream, exchange, request));
+        poll_fn(|cx| match attempts.as_mut().poll(cx) {
             Poll::Ready(answered) => Poll::Ready(Some(answered)),
             Poll::Pending => Pin::new(&mut wait).poll(cx).map(|()| None),
         })
@@ -84,388 +79,304 @@ pub(super) async fn forward(
     })
 }
 
-/// The attempt loop.
-async fn attempts(
-    site: &Site,
+async fn run(
+    route: &Route,
     upstream: &Upstream,
     exchange: &mut Exchange,
     request: &Request<'_>,
-) -> Result<Response<Body>, ProxyError> {
+) -> Result<Forwarded, ProxyError> {
     exchange.bytes_in = request.intake.received_bytes();
-    let mut tried: Vec<u64> = Vec::new();
-    let mut hold = Hold::new(upstream);
-    // After a kept connection turned out dead, only a new one tells the truth.
-    let mut fresh = false;
-    let mut refused: Option<(&Arc<Endpoint>, Rc<ConnectError>)> = None;
-    let mut seen_going = false;
-    loop {
-        let Some(endpoint) = upstream.pick(&tried) else {
-            let (endpoint, error) = refused
-                .take()
-                .expect("endpoints are tried before they run out");
-            hold.pause(&error, endpoint).await?;
-            tried.clear();
-            continue;
-        };
-        let idle = if fresh {
-            None
-        } else {
-            pool::take(
-                endpoint,
-                clock::now(),
-                !request.parts.method.is_idempotent(),
-            )
-        };
-        let carrier = match idle {
-            Some(wire) => Carrier::Wire(wire),
-            None => match client::connect(endpoint, offer(request)).await {
-                Ok(carrier) => carrier,
-                Err(error) => {
-                    tried.push(endpoint.id);
-                    refused = Some((endpoint, error));
-                    continue;
+    let sticky = upstream.sticky.as_ref();
+    let mut attempts = Attempts {
+        route,
+        upstream,
+        exchange,
+        request,
+        token: sticky.and_then(|sticky| sticky.of(&request.parts.headers, request.origin.secure)),
+        tried: Vec::new(),
+        hold: Hold::new(upstream),
+        fresh: false,
+        refused: None,
+        unfit: None,
+        seen_going: false,
+        sent: 0,
+    };
+    let (answer, lease) = attempts.run().await?;
+    let mut response = respond(answer, request);
+    if let Some(sticky) = sticky
+        && attempts.token != Some(lease.member.token())
+        && let Some(cookie) = sticky.set(lease.member.token(), request.origin.secure)
+    {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    Ok(Forwarded { response, lease })
+}
+
+/// The attempts at one request so far.
+struct Attempts<'a> {
+    route: &'a Route,
+    upstream: &'a Upstream,
+    exchange: &'a mut Exchange,
+    request: &'a Request<'a>,
+    /// What the client's sticky cookie says.
+    token: Option<&'a str>,
+    /// Members that are not to be asked again, until all were.
+    tried: Vec<u64>,
+    hold: Hold<'a>,
+    /// After a kept connection turned out dead, only a new one tells the truth.
+    fresh: bool,
+    /// The last connect that failed.
+    refused: Option<(Arc<Endpoint>, Rc<ConnectError>)>,
+    /// An answer that says that its endpoint cannot serve, for want of a better one.
+    unfit: Option<(Answer, Lease)>,
+    seen_going: bool,
+    /// Attempts that reached an endpoint.
+    sent: u32,
+}
+
+/// What an attempt came to; `None`: another follows.
+type Answered = Option<(Answer, Lease)>;
+
+impl<'a> Attempts<'a> {
+    async fn run(&mut self) -> Result<(Answer, Lease), ProxyError> {
+        match self.until_answered().await {
+            Ok(answered) => Ok(answered),
+            // What an endpoint itself said is better than that others failed.
+            Err(error) => self.take_unfit().ok_or(error),
+        }
+    }
+
+    async fn until_answered(&mut self) -> Result<(Answer, Lease), ProxyError> {
+        loop {
+            let Some(lease) = self.lease().await? else {
+                match self.take_unfit() {
+                    Some(answered) => return Ok(answered),
+                    None => continue,
                 }
-            },
+            };
+            let began = match self.exchange.attempts {
+                0 => self.exchange.started,
+                _ => Instant::now(),
+            };
+            self.exchange.endpoint = Some(lease.endpoint().name.clone());
+            self.exchange.attempts += 1;
+            let Some(carrier) = self.carrier(&lease, began).await? else {
+                continue;
+            };
+            self.hold.end();
+            self.sent += 1;
+            let next = match self.send(carrier, &lease).await? {
+                Ok(answer) => self.answered(answer, lease, began),
+                Err(failure) => self.failed(failure, &lease, began).await?,
+            };
+            if let Some(answered) = next {
+                return Ok(answered);
+            }
+        }
+    }
+
+    /// The endpoint whose turn it is, once there is one; `None`: look again.
+    async fn lease(&mut self) -> Result<Option<Lease>, ProxyError> {
+        let wish = Wish {
+            tried: &self.tried,
+            client: self.exchange.client,
+            token: self.token,
         };
-        hold.end();
-        exchange.attempts += 1;
-        exchange.endpoint = Some(endpoint.name.clone());
+        match self.upstream.pick(&wish, clock::now()) {
+            Pick::Lease(lease) => Ok(Some(lease)),
+            Pick::Full | Pick::Nobody if self.unfit.is_some() => Ok(None),
+            Pick::Full => {
+                let pick = || self.upstream.pick(&wish, clock::now());
+                // Apart, as what follows, so that the common case is no larger for it.
+                Box::pin(self.hold.for_room(pick)).await
+            }
+            Pick::Nobody => {
+                match self.refused.take() {
+                    Some((endpoint, error)) => {
+                        Box::pin(self.hold.for_restart(&error, &endpoint)).await?;
+                    }
+                    None => Box::pin(self.hold.for_somebody()).await?,
+                }
+                self.tried.clear();
+                Ok(None)
+            }
+        }
+    }
+
+    fn take_unfit(&mut self) -> Option<(Answer, Lease)> {
+        let (answer, lease) = self.unfit.take()?;
+        self.exchange.endpoint = Some(lease.endpoint().name.clone());
+        Some((answer, lease))
+    }
+
+    /// An idle connection or a new one; `None` if there is none to be had.
+    async fn carrier(
+        &mut self,
+        lease: &Lease,
+        began: Instant,
+    ) -> Result<Option<Carrier>, ProxyError> {
+        let endpoint = lease.endpoint();
+        if !self.fresh {
+            let sure = !self.request.parts.method.is_idempotent();
+            if let Some(wire) = pool::take(endpoint, clock::now(), sure) {
+                return Ok(Some(Carrier::Wire(wire)));
+            }
+        }
+        let error = match client::connect(endpoint, told::offer(self.request)).await {
+            Ok(carrier) => return Ok(Some(carrier)),
+            Err(error) => error,
+        };
+        if failure::speaks_against(&error) {
+            self.upstream.report(lease, Outcome::Failure, clock::now());
+        }
+        let told = failure::unconnected(&error, &endpoint.name, Duration::ZERO);
+        if let Verdict::Stop(_) = self.verdict(retry::Failed::Connect) {
+            return Err(told);
+        }
+        self.exchange.attempt_failed(told.facts().reason, began);
+        self.tried.push(lease.member.id);
+        // One that is restarting is worth waiting for, whatever others are.
+        let restarting = |error: &ConnectError| matches!(error, ConnectError::Refused(_));
+        if restarting(&error) || !matches!(&self.refused, Some((_, last)) if restarting(last)) {
+            self.refused = Some((endpoint.clone(), error));
+        }
+        Ok(None)
+    }
+
+    async fn send(
+        &self,
+        carrier: Carrier,
+        lease: &Lease,
+    ) -> Result<Result<Answer, Failure>, ProxyError> {
         let told = Told {
-            site,
-            upstream,
-            endpoint,
-            exchange,
-            request,
+            route: self.route,
+            upstream: self.upstream,
+            endpoint: lease.endpoint(),
+            exchange: self.exchange,
+            request: self.request,
         };
-        let sent = match carrier {
+        let watched = self.watches(lease).then_some(&*lease.member);
+        Ok(match carrier {
             Carrier::Wire(wire) => {
                 let (head, outbound) = told.as_lines();
-                client::send(wire, head, outbound).await
+                unless_down(watched, client::send(wire, head, outbound)).await
             }
-            Carrier::Stream(lease) => {
+            Carrier::Stream(stream) => {
                 let (head, outbound) = told.as_fields()?;
-                Box::pin(mux::send(lease, head, outbound)).await
+                Box::pin(unless_down(watched, mux::send(stream, head, outbound))).await
             }
+        })
+    }
+
+    /// Whether an attempt is to be given up once the health check finds its
+    /// endpoint down: another can take it.
+    fn watches(&self, lease: &Lease) -> bool {
+        self.upstream.settings().health_check.is_some()
+            && !lease.member.is_down()
+            && self.request.parts.method.is_idempotent()
+            && self.upstream.registry.table().members.len() > 1
+    }
+
+    fn answered(&mut self, answer: Answer, lease: Lease, began: Instant) -> Answered {
+        let Some(reason) = failure::unfit(answer.status) else {
+            self.upstream.report(&lease, Outcome::Success, clock::now());
+            return Some((answer, lease));
         };
-        let failure = match sent {
-            Ok(answer) => return Ok(respond(answer, request)),
-            Err(failure) => failure,
-        };
-        let verdict = retry::verdict(
-            stage(&failure),
-            &request.parts.method,
-            request.intake.replay(),
-            exchange.attempts,
-        );
-        if let Verdict::Stop(_) = verdict {
-            return Err(failed(failure, endpoint));
+        self.upstream.report(&lease, Outcome::Failure, clock::now());
+        self.tried.push(lease.member.id);
+        if !self.upstream.has_another(&self.tried) {
+            return Some((answer, lease));
         }
-        tracing::debug!(endpoint = %endpoint.name, cause = %failure.cause, reused = failure.reused, "attempt failed, trying again");
-        if failure.reused {
-            fresh = true;
-            continue;
+        if let Verdict::Stop(why) = self.verdict(retry::Failed::Unfit) {
+            self.exchange.not_retried = Some(why.as_str());
+            return Some((answer, lease));
         }
-        tried.push(endpoint.id);
-        if tried.len() < upstream.endpoints().len() {
-            continue;
+        self.exchange.attempt_failed(reason, began);
+        self.unfit = Some((answer, lease));
+        None
+    }
+
+    async fn failed(
+        &mut self,
+        failure: Failure,
+        lease: &Lease,
+        began: Instant,
+    ) -> Result<Answered, ProxyError> {
+        let endpoint = lease.endpoint();
+        if failure::is_its_own(&failure) {
+            self.upstream.report(lease, Outcome::Failure, clock::now());
         }
+        let verdict = self.verdict(failure::stage(&failure));
+        let reused = failure.reused;
         // A server of this machine that is just going away still listens: the
         // kernel accepts for it, and resets when it is gone. Then it refuses.
         let going = matches!(failure.cause, Failed::Closed | Failed::Lost(_))
             && endpoint.address.is_near()
-            && !upstream.settings().wait_for_endpoint.is_zero();
+            && !self.upstream.settings().wait_for_endpoint.is_zero();
         // One that did nothing with it may take it in a moment.
         let declined = matches!(failure.cause, Failed::Declined(_));
-        if !declined && (!going || std::mem::replace(&mut seen_going, true)) {
-            return Err(failed(failure, endpoint));
+        let error = failure::failed(failure, endpoint);
+        if let Verdict::Stop(why) = verdict {
+            self.exchange.not_retried = Some(why.as_str());
+            return Err(error);
         }
-        tokio::time::sleep(PAUSE_FIRST).await;
-        tried.clear();
-    }
-}
-
-/// A request for an upgrade goes over HTTP/1.1.
-fn offer(request: &Request<'_>) -> Offer {
-    match upgrades(request) {
-        true => Offer::Http1,
-        false => Offer::Any,
-    }
-}
-
-fn scheme(endpoint: &Endpoint) -> Scheme {
-    match endpoint.protocol {
-        Protocol::Http1 | Protocol::H2c => Scheme::HTTP,
-        Protocol::Tls { .. } => Scheme::HTTPS,
-    }
-}
-
-/// What an attempt tells its endpoint.
-struct Told<'a> {
-    site: &'a Site,
-    upstream: &'a Upstream,
-    endpoint: &'a Endpoint,
-    exchange: &'a Exchange,
-    request: &'a Request<'a>,
-}
-
-impl Told<'_> {
-    /// For HTTP/1.1.
-    fn as_lines(&self) -> (Vec<u8>, Outbound) {
-        let host = self.host();
-        let outgoing = self.outgoing(&host);
-        (headers::request_head(&outgoing), self.outbound(&outgoing))
-    }
-
-    /// For HTTP/2.
-    fn as_fields(&self) -> Result<(http::Request<()>, Outbound), ProxyError> {
-        let host = self.host();
-        let outgoing = self.outgoing(&host);
-        let head = headers::request_fields(&outgoing, scheme(self.endpoint))
-            .ok_or_else(|| ProxyError::BadHost(host.to_string()))?;
-        Ok((head, self.outbound(&outgoing)))
-    }
-
-    fn host(&self) -> Cow<'_, str> {
-        match &self.site.host {
-            HostHeader::Preserve => self.request.admitted.host.into(),
-            HostHeader::Name(name) => name.into(),
-            HostHeader::Endpoint => host_of(&self.endpoint.address).into(),
+        if reused {
+            self.exchange.attempt_failed(error.facts().reason, began);
+            self.fresh = true;
+            return Ok(None);
         }
-    }
-
-    fn outgoing<'o>(&'o self, host: &'o str) -> Outgoing<'o> {
-        let request = self.request;
-        let parts = request.parts;
-        let framing = match content_length(&parts.headers) {
-            _ if request.intake.is_empty() => Framing::Length(0),
-            Some(length) => Framing::Length(length),
-            None => Framing::Chunked,
-        };
-        Outgoing {
-            parts,
-            host,
-            asked: request.admitted.host,
-            origin: request.origin,
-            request_id: self.exchange.id.as_str(),
-            via: request.via,
-            framing,
-            expects_continue: request.admitted.expects_continue && !request.intake.is_empty(),
-            upgrades: upgrades(request),
-        }
-    }
-
-    fn outbound(&self, outgoing: &Outgoing<'_>) -> Outbound {
-        Outbound {
-            method: outgoing.parts.method.clone(),
-            body: self.request.intake.body(),
-            framing: outgoing.framing,
-            expects_continue: outgoing.expects_continue,
-            may_switch: outgoing.upgrades,
-            response_timeout: self.upstream.settings().response_timeout,
-            pause_max: PAUSE_MAX,
-            flow: self.request.peer.tie.flow.clone(),
-            interim: self.request.interim.clone(),
-        }
-    }
-}
-
-fn upgrades(request: &Request<'_>) -> bool {
-    headers::asks_websocket(request.parts) && request.intake.is_empty()
-}
-
-/// What a dev server accepts without being told a public name.
-fn host_of(address: &Address) -> String {
-    match address {
-        Address::Port(port) => format!("localhost:{port}"),
-        Address::Socket(address) => address.to_string(),
-        Address::Unix(_) => "localhost".to_owned(),
-    }
-}
-
-fn respond(answer: Answer, request: &Request<'_>) -> Response<Body> {
-    request.intake.settle();
-    let Answer {
-        status,
-        headers,
-        body,
-    } = answer;
-    let waits = is_open_to_wait(&headers);
-    if waits {
-        request.intake.may_pause(EVENT_PAUSE_MAX);
-    }
-    let body = match body {
-        AnswerBody::Whole(bytes) if bytes.is_empty() => Body::Empty,
-        AnswerBody::Whole(bytes) => Body::Full(bytes),
-        AnswerBody::Stream(mut download) => {
-            if waits {
-                download.may_pause(EVENT_PAUSE_MAX);
+        self.tried.push(lease.member.id);
+        if !self.upstream.has_another(&self.tried) {
+            if !declined && (!going || std::mem::replace(&mut self.seen_going, true)) {
+                return Err(error);
             }
-            Body::Stream(Box::into_pin(download))
+            tokio::time::sleep(PAUSE_FIRST).await;
+            self.tried.clear();
         }
-        AnswerBody::Mux(mut download) => {
-            if waits {
-                download.may_pause(EVENT_PAUSE_MAX);
-            }
-            Body::Stream(Box::into_pin(download))
-        }
-        AnswerBody::Switched(wire) => {
-            request.peer.tie.switched.replace(Some(wire));
-            Body::Empty
-        }
-    };
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    // RFC 7838: where the endpoint can be reached besides is no place of ours.
-    response.headers_mut().remove(ALT_SVC);
-    if request.peer.tie.switched.borrow().is_some() {
-        // RFC 9110 §7.8: the switch is told hop by hop.
-        let headers = response.headers_mut();
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        self.exchange.attempt_failed(error.facts().reason, began);
+        Ok(None)
     }
-    response
+
+    fn verdict(&self, failed: retry::Failed) -> Verdict {
+        retry::verdict(&retry::Attempt {
+            failed,
+            method: &self.request.parts.method,
+            body: self.request.intake.replay(),
+            sent: self.sent,
+            elapsed: self.exchange.started.elapsed(),
+        })
+    }
 }
 
-/// Whether an answer may be silent for long, and its request with it:
-/// server-sent events and gRPC.
-fn is_open_to_wait(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| {
-        kind.as_bytes().starts_with(b"text/event-stream") || grpc::is_meant(kind.as_bytes())
+/// An attempt, or that the health check found its endpoint down meanwhile.
+///
+/// Dropping an attempt closes its connection, or resets its stream.
+async fn unless_down(
+    member: Option<&Member>,
+    attempt: impl Future<Output = Result<Answer, Failure>>,
+) -> Result<Answer, Failure> {
+    let mut attempt = std::pin::pin!(attempt);
+    let mut look = member.map(|member| (member, Wait::of(LOOK_EVERY)));
+    poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(done) = attempt.as_mut().poll(cx) {
+                return Poll::Ready(done);
+            }
+            let Some((member, wait)) = &mut look else {
+                return Poll::Pending;
+            };
+            if Pin::new(&mut *wait).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if member.is_down() {
+                return Poll::Ready(Err(Failure {
+                    cause: Failed::FoundDown,
+                    answered: false,
+                    reused: false,
+                }));
+            }
+            wait.reset(LOOK_EVERY);
+        }
     })
-}
-
-fn stage(failure: &Failure) -> retry::Failed {
-    match &failure.cause {
-        Failed::ClientBody(_) => retry::Failed::Client,
-        Failed::Declined(_) => retry::Failed::Declined,
-        _ if failure.answered => retry::Failed::Answered,
-        Failed::Closed | Failed::Lost(_) | Failed::Reset(_) | Failed::Malformed(_) => {
-            retry::Failed::NoHead
-        }
-        // It had all its time: another would be asked to take as long.
-        Failed::TimedOut(_) => retry::Failed::Answered,
-    }
-}
-
-fn failed(failure: Failure, endpoint: &Endpoint) -> ProxyError {
-    let name = endpoint.name.to_string();
-    match failure.cause {
-        Failed::ClientBody(error) => match error.downcast::<ProxyError>() {
-            Ok(error) => *error,
-            Err(error) => ProxyError::BodyBroken(error),
-        },
-        Failed::TimedOut(after) => ProxyError::ResponseTimedOut {
-            endpoint: name,
-            after,
-        },
-        Failed::Malformed(error) => ProxyError::ResponseMalformed {
-            endpoint: name,
-            source: error.into(),
-        },
-        Failed::Declined(error) => ProxyError::Declined {
-            endpoint: name,
-            source: error,
-        },
-        error @ (Failed::Closed | Failed::Lost(_) | Failed::Reset(_)) => ProxyError::ResponseLost {
-            endpoint: name,
-            source: error.into(),
-        },
-    }
-}
-
-/// A request that waits for a restarting endpoint. Dropped, it waits no more.
-struct Hold<'a> {
-    upstream: &'a Upstream,
-    since: Option<Instant>,
-    pause: Duration,
-}
-
-impl<'a> Hold<'a> {
-    fn new(upstream: &'a Upstream) -> Self {
-        Self {
-            upstream,
-            since: None,
-            pause: PAUSE_FIRST,
-        }
-    }
-
-    /// Pauses before all endpoints are tried again; gives the failure once
-    /// that is no use: not refused, not near, or too long already.
-    async fn pause(
-        &mut self,
-        error: &ConnectError,
-        endpoint: &Arc<Endpoint>,
-    ) -> Result<(), ProxyError> {
-        let limit = self.upstream.settings().wait_for_endpoint;
-        let restarting = matches!(error, ConnectError::Refused(_)) && endpoint.address.is_near();
-        let waited = self.since.map_or(Duration::ZERO, |since| since.elapsed());
-        if !restarting || waited >= limit {
-            return Err(unconnected(error, &endpoint.name, waited));
-        }
-        if self.since.is_none() {
-            let waiting = self.upstream.held.fetch_add(1, Ordering::Relaxed);
-            self.since = Some(Instant::now());
-            if waiting >= HELD_MAX {
-                return Err(ProxyError::TooManyWaiting { waiting });
-            }
-        }
-        tokio::time::sleep(self.pause.min(limit - waited)).await;
-        self.pause = (self.pause * 2).min(PAUSE_LAST);
-        Ok(())
-    }
-
-    /// An endpoint accepted.
-    fn end(&mut self) {
-        if self.since.take().is_some() {
-            self.upstream.held.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for Hold<'_> {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-fn unconnected(error: &ConnectError, endpoint: &str, waited: Duration) -> ProxyError {
-    let endpoint = endpoint.to_owned();
-    let cause = |error: &dyn std::error::Error| error.to_string().into();
-    match error {
-        ConnectError::Refused(error) => ProxyError::Refused {
-            endpoint,
-            waited,
-            source: cause(error),
-        },
-        ConnectError::TimedOut(after) => ProxyError::ConnectTimedOut {
-            endpoint,
-            after: *after,
-        },
-        ConnectError::Unreachable(error) => ProxyError::Unreachable {
-            endpoint,
-            source: cause(error),
-        },
-        ConnectError::Exhausted(error) => ProxyError::Exhausted {
-            endpoint,
-            source: cause(error),
-        },
-        ConnectError::Certificate(error) => ProxyError::Certificate {
-            endpoint,
-            source: cause(error),
-        },
-        ConnectError::Handshake(error) => ProxyError::Handshake {
-            endpoint,
-            source: cause(error.as_ref()),
-        },
-        ConnectError::NotHttp2(error) => ProxyError::NotHttp2 {
-            endpoint,
-            source: cause(error.as_ref()),
-        },
-        ConnectError::NoUpgrade => ProxyError::NoUpgrade { endpoint },
-        ConnectError::Busy(after) => ProxyError::StreamsUsedUp {
-            endpoint,
-            after: *after,
-        },
-    }
+    .await
 }

@@ -161,7 +161,9 @@ fn page(error: &ProxyError, facts: &Facts, exchange: &Exchange) -> String {
     // An endpoint that is starting will be there soon: the page asks again by itself.
     let starting = matches!(
         error,
-        ProxyError::Refused { .. } | ProxyError::TooManyWaiting { .. }
+        ProxyError::Refused { .. }
+            | ProxyError::NoEndpoint { .. }
+            | ProxyError::TooManyWaiting { .. }
     );
     let again = if starting {
         "<meta http-equiv=\"refresh\" content=\"2\">\n"

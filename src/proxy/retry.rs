@@ -1,9 +1,14 @@
 //! May a failed attempt be made again? Pure, so that a table tests it.
 
+use std::time::Duration;
+
 use http::Method;
 
 /// The most attempts at one request that reached an endpoint.
 pub const ATTEMPTS_MAX: u32 = 4;
+/// How long after its beginning a request that reached an endpoint may go to
+/// another: who waited longer is not made to wait as long again.
+pub const RETRY_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// How far an attempt came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,9 +17,12 @@ pub enum Failed {
     Connect,
     /// The endpoint said that it did nothing with it (RFC 9113 §8.7).
     Declined,
-    /// Something was sent, and not a byte of an answer came.
+    /// Something was sent, and not a byte of an answer came, in time or at all.
     NoHead,
-    /// An answer had begun, or the endpoint took its whole time.
+    /// 502, 503 or 504: the endpoint says that it cannot serve, and the client
+    /// has seen nothing of it.
+    Unfit,
+    /// An answer had begun.
     Answered,
     /// The fault was not the endpoint's.
     Client,
@@ -42,29 +50,62 @@ pub enum Why {
     Answered,
     /// [`ATTEMPTS_MAX`].
     Enough,
+    /// [`RETRY_TIME_MAX`].
+    TooLate,
     ClientFault,
+}
+
+impl Why {
+    /// The word for it in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotIdempotent => "not_idempotent",
+            Self::BodyGone => "body_gone",
+            Self::Answered => "answer_begun",
+            Self::Enough => "attempts_max",
+            Self::TooLate => "retry_time_max",
+            Self::ClientFault => "client_fault",
+        }
+    }
+}
+
+/// An attempt that failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    pub failed: Failed,
+    pub method: &'a Method,
+    pub body: Replay,
+    /// Attempts that reached an endpoint, with this one.
+    pub sent: u32,
+    /// Since the request began.
+    pub elapsed: Duration,
 }
 
 /// Whether a failed attempt may be followed by another.
 ///
 /// Nothing was sent if the connect failed, and nothing done where an endpoint
 /// of HTTP/2 says so: any method may go again. Else only idempotent ones (RFC
-/// 9110 §9.2.2), with the body still at hand, and only before a byte of the
-/// answer came: a reused connection that dies then is the keep-alive race (RFC
-/// 9112 §9.3.1).
-pub fn verdict(failed: Failed, method: &Method, body: Replay, attempts: u32) -> Verdict {
-    match (failed, body) {
+/// 9110 §9.2.2), with the body still at hand, and only before the client has
+/// seen a byte of an answer: a reused connection that dies then is the
+/// keep-alive race (RFC 9112 §9.3.1).
+pub fn verdict(attempt: &Attempt<'_>) -> Verdict {
+    match (attempt.failed, attempt.body) {
         (Failed::Client, _) => Verdict::Stop(Why::ClientFault),
         (Failed::Answered, _) => Verdict::Stop(Why::Answered),
-        (_, Replay::Gone) => Verdict::Stop(Why::BodyGone),
-        (Failed::Connect, Replay::Whole) => Verdict::Again,
-        (Failed::Declined, Replay::Whole) if attempts >= ATTEMPTS_MAX => Verdict::Stop(Why::Enough),
-        (Failed::Declined, Replay::Whole) => Verdict::Again,
-        (Failed::NoHead, Replay::Whole) if !method.is_idempotent() => {
+        (Failed::NoHead | Failed::Unfit, _) if !attempt.method.is_idempotent() => {
             Verdict::Stop(Why::NotIdempotent)
         }
-        (Failed::NoHead, Replay::Whole) if attempts >= ATTEMPTS_MAX => Verdict::Stop(Why::Enough),
-        (Failed::NoHead, Replay::Whole) => Verdict::Again,
+        (_, Replay::Gone) => Verdict::Stop(Why::BodyGone),
+        (Failed::Connect, Replay::Whole) => Verdict::Again,
+        (Failed::Declined | Failed::NoHead | Failed::Unfit, Replay::Whole) => {
+            if attempt.sent >= ATTEMPTS_MAX {
+                Verdict::Stop(Why::Enough)
+            } else if attempt.elapsed >= RETRY_TIME_MAX {
+                Verdict::Stop(Why::TooLate)
+            } else {
+                Verdict::Again
+            }
+        }
     }
 }
 
@@ -75,32 +116,48 @@ mod tests {
     #[test]
     fn what_may_go_again() {
         use {Failed::*, Replay::*, Verdict::*};
-        let check = |failed, method: Method, body, attempts, want| {
-            assert_eq!(
-                verdict(failed, &method, body, attempts),
-                want,
-                "{failed:?} {method} {body:?} {attempts}"
-            );
+        let check = |failed, method: Method, body, sent, elapsed_s, want| {
+            let attempt = Attempt {
+                failed,
+                method: &method,
+                body,
+                sent,
+                elapsed: Duration::from_secs(elapsed_s),
+            };
+            assert_eq!(verdict(&attempt), want, "{attempt:?}");
         };
-        check(Connect, Method::GET, Whole, 1, Again);
-        check(Connect, Method::POST, Whole, 9, Again);
-        check(Connect, Method::POST, Gone, 1, Stop(Why::BodyGone));
-        check(Declined, Method::POST, Whole, 1, Again);
-        check(Declined, Method::POST, Gone, 1, Stop(Why::BodyGone));
+        check(Connect, Method::GET, Whole, 0, 0, Again);
+        check(Connect, Method::POST, Whole, 9, 100, Again);
+        check(Connect, Method::POST, Gone, 1, 0, Stop(Why::BodyGone));
+        check(Declined, Method::POST, Whole, 1, 0, Again);
+        check(Declined, Method::POST, Gone, 1, 0, Stop(Why::BodyGone));
         check(
             Declined,
             Method::GET,
             Whole,
             ATTEMPTS_MAX,
+            0,
             Stop(Why::Enough),
         );
-        check(NoHead, Method::GET, Whole, 1, Again);
-        check(NoHead, Method::PUT, Whole, 1, Again);
-        check(NoHead, Method::PUT, Gone, 1, Stop(Why::BodyGone));
-        check(NoHead, Method::POST, Whole, 1, Stop(Why::NotIdempotent));
-        check(NoHead, Method::PATCH, Whole, 1, Stop(Why::NotIdempotent));
-        check(NoHead, Method::GET, Whole, ATTEMPTS_MAX, Stop(Why::Enough));
-        check(Answered, Method::GET, Whole, 1, Stop(Why::Answered));
-        check(Client, Method::GET, Whole, 1, Stop(Why::ClientFault));
+        for failed in [NoHead, Unfit] {
+            check(failed, Method::GET, Whole, 1, 0, Again);
+            check(failed, Method::HEAD, Whole, 3, 59, Again);
+            check(failed, Method::PUT, Whole, 1, 0, Again);
+            check(failed, Method::PUT, Gone, 1, 0, Stop(Why::BodyGone));
+            check(failed, Method::POST, Whole, 1, 0, Stop(Why::NotIdempotent));
+            check(failed, Method::POST, Gone, 1, 0, Stop(Why::NotIdempotent));
+            check(failed, Method::PATCH, Whole, 1, 0, Stop(Why::NotIdempotent));
+            check(
+                failed,
+                Method::GET,
+                Whole,
+                ATTEMPTS_MAX,
+                0,
+                Stop(Why::Enough),
+            );
+            check(failed, Method::GET, Whole, 1, 60, Stop(Why::TooLate));
+        }
+        check(Answered, Method::GET, Whole, 1, 0, Stop(Why::Answered));
+        check(Client, Method::GET, Whole, 1, 0, Stop(Why::ClientFault));
     }
 }

@@ -17,6 +17,7 @@ use crate::error::ProxyError;
 use crate::exchange::Exchange;
 use crate::observe::access_log::AccessLog;
 use crate::upstream::client::download::Broken;
+use crate::upstream::member::Lease;
 
 /// Counts an exchange of a connection for as long as it lasts.
 pub struct Busy(Rc<Tie>);
@@ -39,6 +40,8 @@ impl Drop for Busy {
 pub struct Watch {
     exchange: Option<Box<Exchange>>,
     log: Option<AccessLog>,
+    /// Its place at the endpoint.
+    pub(super) lease: Option<Lease>,
     _busy: Busy,
 }
 
@@ -47,6 +50,7 @@ impl Watch {
         Self {
             exchange: Some(Box::new(exchange)),
             log: log.cloned(),
+            lease: None,
             _busy: busy,
         }
     }

@@ -115,6 +115,8 @@ pub enum Failed {
     /// HTTP/2: it is certain that the endpoint did nothing with the request.
     #[error("the endpoint declined the request")]
     Declined(#[source] BoxError),
+    #[error("the health check found the endpoint down meanwhile")]
+    FoundDown,
 }
 
 /// A failure, and what is known about the attempt.

@@ -18,13 +18,18 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use super::Address;
+use super::{Address, NoTrust};
 
 /// An endpoint as meant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointSettings {
     pub address: Address,
     pub protocol: ProtocolSettings,
+    /// Its share of the requests beside the others'. Default 1; 0: none but
+    /// those that stick to it.
+    pub weight: u16,
+    /// Asked only when none of the others can be. Default: no.
+    pub backup: bool,
 }
 
 /// The scheme of an endpoint.
@@ -65,6 +70,8 @@ impl From<Address> for EndpointSettings {
         Self {
             address,
             protocol: ProtocolSettings::Http1,
+            weight: 1,
+            backup: false,
         }
     }
 }
@@ -94,19 +101,19 @@ pub enum Protocol {
 impl Protocol {
     pub(super) fn of(
         settings: &EndpointSettings,
-        trust: impl FnOnce(&Option<PathBuf>) -> Trust,
-    ) -> Self {
-        match &settings.protocol {
+        trust: impl FnOnce(&Option<PathBuf>) -> Option<Trust>,
+    ) -> Result<Self, NoTrust> {
+        Ok(match &settings.protocol {
             ProtocolSettings::Http1 => Self::Http1,
             ProtocolSettings::H2c => Self::H2c,
             ProtocolSettings::Tls(tls) => Self::Tls {
-                trust: trust(&tls.ca),
+                trust: trust(&tls.ca).ok_or(NoTrust)?,
                 name: match &tls.name {
                     Some(EndpointName(name)) => name.clone(),
                     None => name_of(&settings.address),
                 },
             },
-        }
+        })
     }
 }
 

@@ -112,13 +112,17 @@ fn the_defaults_are_as_documented() {
             .collect::<Vec<_>>(),
         ["app.localhost"]
     );
-    assert_eq!(site.host, HostHeader::Preserve);
-    assert_eq!(site.plain_http, PlainHttp::Redirect);
+    assert_eq!(site.routes[0].host, HostHeader::Preserve);
+    assert_eq!(site.routes[0].plain_http, PlainHttp::Redirect);
     assert_eq!(
-        (site.hsts, site.max_body, &site.certificate),
+        (
+            site.routes[0].hsts,
+            site.routes[0].max_body,
+            &site.certificate
+        ),
         (None, None, &None)
     );
-    let Target::Upstream(upstream) = &site.target else {
+    let Target::Upstream(upstream) = &site.routes[0].target else {
         panic!("{site:?}");
     };
     assert_eq!(upstream.endpoints, [Address::Port(3000).into()]);
@@ -138,7 +142,7 @@ fn every_spelling_of_an_endpoint() {
         ] {
             let config = valid(&text);
             let site = config.sites.first().or(config.fallback.as_ref()).unwrap();
-            let Target::Upstream(upstream) = &site.target else {
+            let Target::Upstream(upstream) = &site.routes[0].target else {
                 panic!("{site:?}");
             };
             let got: Vec<String> = upstream.endpoints.iter().map(ToString::to_string).collect();
@@ -178,7 +182,7 @@ fn tls_of_an_upstream_is_that_of_its_endpoints_unless_they_have_their_own() {
       tls: { ca: own.pem, name: a.test }
 ";
     let config = valid(text);
-    let Target::Upstream(upstream) = &config.sites[0].target else {
+    let Target::Upstream(upstream) = &config.sites[0].routes[0].target else {
         panic!("{config:?}");
     };
     let tls = |ca: Option<&str>, name: &str| {
@@ -238,7 +242,7 @@ fn a_site_in_long() {
     assert_eq!(site.name, "*.Bücher.example");
     assert_eq!(site.hosts[0].to_string(), "*.xn--bcher-kva.example");
     assert_eq!(site.line, 2);
-    let Target::Upstream(upstream) = &site.target else {
+    let Target::Upstream(upstream) = &site.routes[0].target else {
         panic!("{site:?}");
     };
     assert_eq!(
@@ -254,20 +258,20 @@ fn a_site_in_long() {
         ConnectTimeout::Of(Duration::from_millis(250))
     );
     assert_eq!(upstream.response_timeout, Duration::from_secs(3_600));
-    assert_eq!(site.host, HostHeader::Endpoint);
-    assert_eq!(site.plain_http, PlainHttp::Serve);
+    assert_eq!(site.routes[0].host, HostHeader::Endpoint);
+    assert_eq!(site.routes[0].plain_http, PlainHttp::Serve);
     let hsts = Hsts {
         max_age: Duration::from_secs(30 * 86_400),
         include_subdomains: true,
         preload: false,
     };
-    assert_eq!(site.hsts, Some(hsts));
+    assert_eq!(site.routes[0].hsts, Some(hsts));
     let files = CertificateFiles {
         chain: "certs/app.pem".into(),
         key: "/etc/app.key".into(),
     };
     assert_eq!(site.certificate, Some(files));
-    assert_eq!(site.max_body, Some(10 << 20));
+    assert_eq!(site.routes[0].max_body, Some(10 << 20));
 }
 
 #[test]
@@ -282,10 +286,10 @@ fallback: { redirect: \"https://a.test{path}\" }
     );
     let got = |site: &SiteConfig| {
         (
-            site.host.clone(),
-            site.plain_http,
-            site.hsts.map(|h| h.max_age),
-            site.max_body,
+            site.routes[0].host.clone(),
+            site.routes[0].plain_http,
+            site.routes[0].hsts.map(|h| h.max_age),
+            site.routes[0].max_body,
         )
     };
     let year = Duration::from_secs(365 * 86_400);
@@ -307,9 +311,9 @@ fallback: { redirect: \"https://a.test{path}\" }
         (fallback.name.as_str(), fallback.hosts.len()),
         ("fallback", 0)
     );
-    assert_eq!(fallback.plain_http, PlainHttp::Refuse);
-    let Target::Redirect(redirect) = fallback.target else {
-        panic!("{:?}", fallback.target);
+    assert_eq!(fallback.routes[0].plain_http, PlainHttp::Refuse);
+    let Target::Redirect(redirect) = fallback.routes[0].target.clone() else {
+        panic!("{:?}", fallback.routes[0].target);
     };
     assert_eq!(redirect.template, "https://a.test{path}");
 }
@@ -322,7 +326,7 @@ fn on_and_off_in_every_spelling() {
         );
         let config = valid(&text);
         assert!(
-            config.log.requests && config.sites[0].hsts.is_some(),
+            config.log.requests && config.sites[0].routes[0].hsts.is_some(),
             "{on}"
         );
     }
@@ -332,7 +336,7 @@ fn on_and_off_in_every_spelling() {
         );
         let config = valid(&text);
         assert!(
-            !config.log.requests && config.sites[0].hsts.is_none(),
+            !config.log.requests && config.sites[0].routes[0].hsts.is_none(),
             "{off}"
         );
         assert_eq!(config.listen.http, [], "{off}");
@@ -383,10 +387,13 @@ fallback: { upstream: 1, host: app.internal:8080, hsts: 1d }
     assert!(!config.log.requests);
     let fallback = config.fallback.unwrap();
     assert_eq!(
-        fallback.host,
+        fallback.routes[0].host,
         HostHeader::Name("app.internal:8080".to_owned())
     );
-    assert_eq!(fallback.hsts.unwrap().max_age, Duration::from_secs(86_400));
+    assert_eq!(
+        fallback.routes[0].hsts.unwrap().max_age,
+        Duration::from_secs(86_400)
+    );
 }
 
 #[test]

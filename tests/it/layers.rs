@@ -17,7 +17,7 @@ struct Row {
 const ROWS: [Row; 10] = [
     // Values.
     Row {
-        modules: &["host", "units", "diagnostic", "body", "framing"],
+        modules: &["host", "path", "units", "diagnostic", "body", "framing"],
         outside: &[
             "bytes",
             "foldhash",
@@ -43,6 +43,8 @@ const ROWS: [Row; 10] = [
     Row {
         modules: &["upstream", "tls"],
         outside: &[
+            "arc_swap",
+            "aws_lc_rs",
             "bytes",
             "foldhash",
             "h2",
@@ -59,6 +61,7 @@ const ROWS: [Row; 10] = [
             "socket2",
             "tokio",
             "tokio_rustls",
+            "tracing",
             "x509_parser",
         ],
     },
@@ -125,7 +128,8 @@ const ROWS: [Row; 10] = [
 /// What only these files (and those below them) may name, of what their rows allow.
 const ONLY: &[(&str, &[&str])] = &[
     ("anyhow", &["cli"]),
-    ("arc_swap", &["snapshot"]),
+    ("arc_swap", &["snapshot", "upstream/registry"]),
+    ("aws_lc_rs", &["tls", "upstream/sticky"]),
     ("clap", &["cli"]),
     // A module of the server has the name as well.
     ("h2", &["upstream/client/mux", "server"]),
@@ -162,6 +166,7 @@ const ONLY: &[(&str, &[&str])] = &[
     (
         "tokio::task::spawn_local",
         &[
+            "server/background",
             "server/h2",
             "server/worker",
             "upstream/client/mux/link",

@@ -25,7 +25,10 @@ pub(super) fn endpoint(text: &str) -> Result<EndpointSettings, Wrong> {
         .help("`unix:/path` is an endpoint that speaks HTTP/1.1"));
     }
     let address = host_and_port(scheme, rest)?;
-    Ok(EndpointSettings { address, protocol })
+    Ok(EndpointSettings {
+        protocol,
+        ..address.into()
+    })
 }
 
 /// Reads `8080`, `addr:8080`, `[v6]:8080`, `localhost:8080` (each perhaps

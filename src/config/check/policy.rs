@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::{Check, value, words};
 use crate::config::file::{self, Shape, Value};
-use crate::config::{HostHeader, Hsts, PlainHttp};
+use crate::config::{HostHeader, Hsts, PlainHttp, RouteConfig, Target};
 use crate::diagnostic::{Diagnostic, Path, Place};
 use crate::host::Authority;
+use crate::path::PathPrefix;
 use crate::units;
 
 /// What `hsts: on` says: a year.
@@ -20,6 +21,28 @@ pub(super) struct Policies {
     pub(super) plain_http: PlainHttp,
     pub(super) hsts: Option<Hsts>,
     pub(super) max_body: Option<u64>,
+}
+
+impl Policies {
+    /// A route under these policies.
+    pub(super) fn route(
+        self,
+        prefix: PathPrefix,
+        line: usize,
+        target: Target,
+        strip_prefix: bool,
+    ) -> RouteConfig {
+        RouteConfig {
+            prefix,
+            line,
+            target,
+            strip_prefix,
+            host: self.host,
+            plain_http: self.plain_http,
+            hsts: self.hsts,
+            max_body: self.max_body,
+        }
+    }
 }
 
 impl Check<'_> {

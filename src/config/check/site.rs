@@ -10,6 +10,7 @@ use crate::config::file::{self, Entries, Shape, Value};
 use crate::config::{CertificateFiles, SiteConfig, Target};
 use crate::diagnostic::{Diagnostic, Path, Place};
 use crate::host::HostPattern;
+use crate::path::PathPrefix;
 use crate::upstream::Settings;
 
 const SITE: &str = "a port such as `8080`, a list of them, or the keys of a site";
@@ -227,6 +228,7 @@ impl Check<'_> {
         at: &Path,
         defaults: &Policies,
     ) -> Option<SiteConfig> {
+        let line = self.line(at);
         let (target, policies, certificate) = match written {
             Shape::Mapping(written) => {
                 self.keys(&written.unknown, at, words::SITE, "a site");
@@ -248,20 +250,19 @@ impl Check<'_> {
                 )
             }
         };
+        let own = policies.route(PathPrefix::root(), line, target, false);
         Some(SiteConfig {
             name: name.to_owned(),
             hosts,
-            line: self
-                .places
-                .span(&Place::Key(at.clone()))
-                .map_or(0, |span| span.line),
-            target,
-            host: policies.host,
-            plain_http: policies.plain_http,
-            hsts: policies.hsts,
+            line,
             certificate,
-            max_body: policies.max_body,
+            routes: vec![own],
         })
+    }
+
+    fn line(&self, at: &Path) -> usize {
+        let span = self.places.span(&Place::Key(at.clone()));
+        span.map_or(0, |span| span.line)
     }
 
     fn nothing_behind(&mut self, name: &str, at: &Path) {

@@ -58,10 +58,10 @@ impl Check<'_> {
         let connect = self.bound(&written.connect_timeout, &at.key("connect_timeout"));
         let response = self.bound(&written.response_timeout, &at.key("response_timeout"));
         Some(Settings {
-            endpoints: endpoints?,
             connect_timeout: connect?.map_or_else(ConnectTimeout::default, ConnectTimeout::Of),
             response_timeout: response?.unwrap_or(RESPONSE_TIMEOUT),
             wait_for_endpoint: wait?.unwrap_or(WAIT_FOR_ENDPOINT),
+            ..Settings::of(endpoints?)
         })
     }
 

@@ -41,6 +41,12 @@ fn text(exchange: &Exchange) -> String {
     if exchange.attempts > 1 {
         let _ = write!(line, " attempts={}", exchange.attempts);
     }
+    if !exchange.failed_attempts.is_empty() {
+        let _ = write!(line, " failed={}", failed(exchange));
+    }
+    if let Some(why) = exchange.not_retried {
+        let _ = write!(line, " not_retried={why}");
+    }
     let _ = write!(
         line,
         " in={} out={}",
@@ -66,6 +72,8 @@ fn json(exchange: &Exchange) -> String {
         "site": exchange.site.as_deref(),
         "endpoint": exchange.endpoint.as_deref(),
         "attempts": exchange.attempts,
+        "failed_attempts": failed_attempts(exchange),
+        "not_retried": exchange.not_retried,
         "method": exchange.method.as_str(),
         "path": target(exchange),
         "protocol": protocol(exchange.version),
@@ -83,6 +91,32 @@ fn json(exchange: &Exchange) -> String {
         fields.retain(|_, value| !value.is_null());
     }
     format!("{line}\n")
+}
+
+/// `localhost:8080/connection_refused/0.1ms*3`, one after another.
+fn failed(exchange: &Exchange) -> String {
+    let attempts = exchange.failed_attempts.iter().map(|failed| {
+        let took = failed.took.as_secs_f64() * 1000.0;
+        let times = match failed.times {
+            1 => String::new(),
+            times => format!("*{times}"),
+        };
+        format!("{}/{}/{took:.1}ms{times}", failed.endpoint, failed.reason)
+    });
+    attempts.collect::<Vec<_>>().join(",")
+}
+
+fn failed_attempts(exchange: &Exchange) -> Option<serde_json::Value> {
+    let attempts = exchange.failed_attempts.iter().map(|failed| {
+        serde_json::json!({
+            "endpoint": &*failed.endpoint,
+            "reason": failed.reason,
+            "duration_ms": (failed.took.as_secs_f64() * 1e6).round() / 1000.0,
+            "times": failed.times,
+        })
+    });
+    let attempts: Vec<_> = attempts.collect();
+    (!attempts.is_empty()).then(|| attempts.into())
 }
 
 fn combined(exchange: &Exchange) -> String {
@@ -227,6 +261,8 @@ mod tests {
             site: Some("a.com".into()),
             endpoint: Some("localhost:8080".into()),
             attempts: 1,
+            failed_attempts: Vec::new(),
+            not_retried: None,
             status: Some(StatusCode::OK),
             reason: None,
             detail: None,

@@ -11,6 +11,8 @@ use hostmux::server::listener::Listener;
 use hostmux::server::{Server, Speaks, raise_descriptor_limit};
 use hostmux::snapshot::Snapshot;
 use hostmux::tls::{self, Inventory, LocalCa, Otherwise, Tls};
+use hostmux::upstream::Commons;
+use hostmux::upstream::sticky::Secret;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -58,7 +60,8 @@ impl Proxy {
 
         let (written, log) = watch::channel(Vec::new());
         let access_log = AccessLog::start(Format::Json, Lines(written)).unwrap().0;
-        let snapshot = Snapshot::build(&config, tls, None);
+        let commons = Commons::new(Secret::fleeting());
+        let snapshot = Snapshot::build(&config, tls, commons, None);
         let running = Arc::new(hostmux::proxy::Proxy::new(snapshot, Some(access_log)));
         Self {
             server: Some(Server::start(running.clone(), listeners).unwrap()),
@@ -104,17 +107,16 @@ impl Proxy {
             Some(&before.tls),
         )
         .unwrap();
-        live.replace(Snapshot::build(&config, tls, Some(&before)));
+        let commons = before.commons.clone();
+        live.replace(Snapshot::build(&config, tls, commons, Some(&before)));
     }
 
     /// Requests of a site that wait for its endpoints to come up.
     pub(crate) fn held(&self, name: &str) -> usize {
         let snapshot = self.running.live().current();
         let site = snapshot.sites.get(name).unwrap();
-        site.upstream()
-            .unwrap()
-            .held
-            .load(std::sync::atomic::Ordering::Relaxed)
+        let upstream = site.upstreams().next().unwrap();
+        upstream.held.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Accepts nothing more and finishes what runs; the connections that were left.

@@ -1,0 +1,43 @@
+//! The background thread: what is no request, such as health checks.
+//!
+//! It has a runtime of its own, with its own connections to endpoints, so that
+//! what it does costs no request a wait.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+use crate::proxy::Proxy;
+use crate::rt::{self, clock};
+use crate::upstream::client::pool;
+
+/// The thread. Dropped, it ends by itself.
+pub(super) struct Background {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Background {
+    pub(super) fn start(proxy: Arc<Proxy>) -> io::Result<Self> {
+        let (stop, stopped) = oneshot::channel();
+        let thread = rt::thread("background", move || run(proxy, stopped))?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends its tasks and waits for the thread.
+    pub(super) fn end(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the background thread ended by a panic");
+        }
+    }
+}
+
+/// Its tasks end with its runtime.
+async fn run(proxy: Arc<Proxy>, stopped: oneshot::Receiver<()>) {
+    tokio::task::spawn_local(clock::run(pool::sweep));
+    let _proxy = proxy;
+    let _ = stopped.await;
+}

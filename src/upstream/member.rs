@@ -1,0 +1,239 @@
+//! A member: an endpoint as one upstream has it, with its weight, its
+//! condition and the requests under way.
+
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::eject::Ejection;
+use super::endpoint::Endpoint;
+use super::room::Room;
+
+/// Where a member comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// `sites.yaml` names it.
+    File,
+    /// Added by the control socket with `--runtime`: gone with the process.
+    Runtime,
+    /// Found behind a name that `sites.yaml` has.
+    Discovered(Arc<str>),
+}
+
+/// What the health check found last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Checked {
+    /// There is none, or it has not ended yet: used as if it were up.
+    #[default]
+    Unknown,
+    Up,
+    /// With what was wrong.
+    Down(String),
+}
+
+/// What is known of a member, as it is told: one word in logs and `status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Unknown,
+    Up,
+    Down,
+    Ejected,
+    Draining,
+}
+
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Ejected => "ejected",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// What decides whether a member is used. Changes seldom.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Condition {
+    pub(super) checked: Checked,
+    /// Kept after its end, for the length of the next.
+    pub(super) ejection: Option<Ejection>,
+    pub(super) draining: bool,
+}
+
+impl Condition {
+    pub(super) fn is_ejected(&self, now: Instant) -> bool {
+        self.ejection.is_some_and(|ejection| now < ejection.until)
+    }
+
+    pub(super) fn state(&self, now: Instant) -> State {
+        match self.checked {
+            _ if self.draining => State::Draining,
+            Checked::Down(_) => State::Down,
+            _ if self.is_ejected(now) => State::Ejected,
+            Checked::Unknown => State::Unknown,
+            Checked::Up => State::Up,
+        }
+    }
+}
+
+/// An endpoint of one upstream.
+#[derive(Debug)]
+pub struct Member {
+    /// Never used twice in a process.
+    pub id: u64,
+    pub endpoint: Arc<Endpoint>,
+    /// Asked only when none of the others can be.
+    pub backup: bool,
+    pub origin: Origin,
+    /// The endpoint's name as a number that stays the same in every process.
+    pub(super) key: u64,
+    /// What a sticky client's cookie says; empty without `sticky`.
+    pub(super) token: String,
+    weight: AtomicU16,
+    in_flight: AtomicUsize,
+    /// Failures in a row.
+    pub(super) failures: AtomicU32,
+    /// The health check thinks that it is down: what waits for it may give up.
+    is_down: AtomicBool,
+    condition: Mutex<Condition>,
+}
+
+impl Member {
+    pub(super) fn new(
+        endpoint: Arc<Endpoint>,
+        weight: u16,
+        backup: bool,
+        origin: Origin,
+        token: String,
+    ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        endpoint.members.fetch_add(1, Ordering::Relaxed);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            key: super::balance::stable_hash(endpoint.name.as_bytes()),
+            endpoint,
+            backup,
+            origin,
+            token,
+            weight: AtomicU16::new(weight),
+            in_flight: AtomicUsize::new(0),
+            failures: AtomicU32::new(0),
+            is_down: AtomicBool::new(false),
+            condition: Mutex::default(),
+        }
+    }
+
+    /// Whether another is the same to a request.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        self.endpoint.id == other.endpoint.id
+            && self.backup == other.backup
+            && self.weight() == other.weight()
+            && self.token == other.token
+            && self.origin == other.origin
+    }
+
+    /// What a client that sticks to it is told; empty without `sticky`.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Its share of the requests; 0: none but those that stick to it.
+    pub fn weight(&self) -> u16 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_weight(&self, weight: u16) {
+        self.weight.store(weight, Ordering::Relaxed);
+    }
+
+    /// Requests under way, tunnels among them.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether the health check thinks that it is down.
+    pub fn is_down(&self) -> bool {
+        self.is_down.load(Ordering::Relaxed)
+    }
+
+    pub fn state(&self, now: Instant) -> State {
+        self.condition().state(now)
+    }
+
+    /// What the health check found wrong, where it did.
+    pub fn trouble(&self) -> Option<String> {
+        match &self.condition().checked {
+            Checked::Down(why) => Some(why.clone()),
+            Checked::Unknown | Checked::Up => None,
+        }
+    }
+
+    pub(super) fn condition(&self) -> MutexGuard<'_, Condition> {
+        self.condition
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_checked(&self, checked: Checked) {
+        let down = matches!(checked, Checked::Down(_));
+        self.condition().checked = checked;
+        self.is_down.store(down, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.endpoint.members.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One request's place at a member, for as long as it is under way.
+#[derive(Debug)]
+pub struct Lease {
+    pub member: Arc<Member>,
+    /// Whoever waits for a place is told.
+    room: Option<Arc<Room>>,
+}
+
+impl Lease {
+    /// Takes a place where there is no bound.
+    pub(super) fn take(member: &Arc<Member>) -> Self {
+        member.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self {
+            member: member.clone(),
+            room: None,
+        }
+    }
+
+    /// Takes a place if fewer than `max` are taken.
+    pub(super) fn take_below(
+        max: usize,
+        member: &Arc<Member>,
+        room: Option<&Arc<Room>>,
+    ) -> Option<Self> {
+        let taken = &member.in_flight;
+        let more = |count: usize| (count < max).then_some(count + 1);
+        taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .ok()?;
+        Some(Self {
+            member: member.clone(),
+            room: room.cloned(),
+        })
+    }
+
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.member.endpoint
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.member.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(room) = &self.room {
+            room.tell();
+        }
+    }
+}

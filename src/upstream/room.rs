@@ -1,0 +1,60 @@
+//! The line of requests that wait for a place, where `max_connections` is
+//! reached at every endpoint. First come, first served.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+/// Who waits, and how they are told.
+#[derive(Debug, Default)]
+pub struct Room {
+    waiting: AtomicUsize,
+    freed: Notify,
+}
+
+impl Room {
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// A place is free: the first in line may look. One that leaves the line
+    /// without a look hands it on.
+    pub(super) fn tell(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.freed.notify_one();
+        }
+    }
+
+    /// Waits for a place that may be free. `look` is asked once in line, so
+    /// that what became free before is not missed.
+    ///
+    /// Dropping the future leaves the line.
+    pub async fn wait<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
+        let _in_line = InLine::enter(&self.waiting);
+        loop {
+            let freed = self.freed.notified();
+            let mut freed = std::pin::pin!(freed);
+            freed.as_mut().enable();
+            if let Some(found) = look() {
+                return found;
+            }
+            freed.await;
+        }
+    }
+}
+
+struct InLine<'a>(&'a AtomicUsize);
+
+impl<'a> InLine<'a> {
+    fn enter(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Self(waiting)
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
