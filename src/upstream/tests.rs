@@ -203,7 +203,7 @@ fn members_come_and_go() {
     let again = upstream
         .member(&Address::Port(3).into(), Origin::Runtime)
         .unwrap();
-    assert_eq!(upstream.add(again), Err(registry::Refused::Present));
+    assert_eq!(upstream.add(again), Err(Refused::Present));
     let lease = loop {
         let lease = pick(&upstream, &[]).unwrap();
         if lease.member.id == three.id {
@@ -216,7 +216,7 @@ fn members_come_and_go() {
     drop(lease);
     assert!(upstream.registry.leaving().is_empty());
     let last = upstream.remove("localhost:1", false);
-    assert_eq!(last, Err(registry::Refused::Last));
+    assert_eq!(last, Err(Refused::Last));
     upstream.remove("localhost:1", true).unwrap();
     assert!(matches!(
         upstream.pick(&wish(&[]), Instant::now()),
