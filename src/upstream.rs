@@ -172,7 +172,10 @@ impl Upstream {
             }
             let kept = known.iter().find(|known| known.endpoint.id == id);
             members.push(match kept {
-                Some(kept) if kept.is_as(&member) => kept.clone(),
+                Some(kept) if kept.may_stay_as(&member) => {
+                    kept.set_weight(endpoint.weight);
+                    kept.clone()
+                }
                 Some(_) | None => Arc::new(member),
             });
         }

@@ -284,7 +284,8 @@ impl<'a> Attempts<'a> {
         };
         self.upstream.report(&lease, Outcome::Failure, clock::now());
         self.tried.push(lease.member.id);
-        if !self.upstream.has_another(&self.tried) {
+        // With the body still under way, this answer could not be gone back to.
+        if !self.upstream.has_another(&self.tried) || !self.request.intake.is_read() {
             return Some((answer, lease));
         }
         if let Verdict::Stop(why) = self.verdict(retry::Failed::Unfit) {

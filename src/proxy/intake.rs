@@ -88,6 +88,11 @@ impl Intake {
         }
     }
 
+    /// Whether nothing more of it is to come.
+    pub fn is_read(&self) -> bool {
+        self.0.as_ref().is_none_or(|inner| inner.borrow().ended)
+    }
+
     /// How much has come so far; `None` where there is no body.
     pub fn received_bytes(&self) -> Option<Rc<Cell<u64>>> {
         Some(self.0.as_ref()?.borrow().received_bytes.clone())

@@ -125,11 +125,10 @@ impl Member {
         }
     }
 
-    /// Whether another is the same to a request.
-    pub(super) fn is_as(&self, other: &Self) -> bool {
+    /// Whether it can be what another is to be, but for the weight.
+    pub(super) fn may_stay_as(&self, other: &Self) -> bool {
         self.endpoint.id == other.endpoint.id
             && self.backup == other.backup
-            && self.weight() == other.weight()
             && self.token == other.token
             && self.origin == other.origin
     }
