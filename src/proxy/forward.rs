@@ -134,9 +134,6 @@ struct Attempts<'a> {
     sent: u32,
 }
 
-/// What an attempt came to; `None`: another follows.
-type Answered = Option<(Answer, Lease)>;
-
 impl<'a> Attempts<'a> {
     async fn run(&mut self) -> Result<(Answer, Lease), ProxyError> {
         match self.until_answered().await {
@@ -165,12 +162,10 @@ impl<'a> Attempts<'a> {
             };
             self.hold.end();
             self.sent += 1;
-            let next = match self.send(carrier, &lease).await? {
-                Ok(answer) => self.answered(answer, lease, began),
-                Err(failure) => self.failed(failure, &lease, began).await?,
-            };
-            if let Some(answered) = next {
-                return Ok(answered);
+            match self.send(carrier, &lease).await? {
+                Ok(answer) if self.suffices(&answer, &lease, began) => return Ok((answer, lease)),
+                Ok(answer) => self.unfit = Some((answer, lease)),
+                Err(failure) => Box::pin(self.failed(failure, &lease, began)).await?,
             }
         }
     }
@@ -277,32 +272,34 @@ impl<'a> Attempts<'a> {
             && self.upstream.registry.table().members.len() > 1
     }
 
-    fn answered(&mut self, answer: Answer, lease: Lease, began: Instant) -> Answered {
+    /// Whether an answer is the client's, or says that its endpoint cannot
+    /// serve, and another may.
+    fn suffices(&mut self, answer: &Answer, lease: &Lease, began: Instant) -> bool {
         let Some(reason) = failure::unfit(answer.status) else {
-            self.upstream.report(&lease, Outcome::Success, clock::now());
-            return Some((answer, lease));
+            self.upstream.report(lease, Outcome::Success, clock::now());
+            return true;
         };
-        self.upstream.report(&lease, Outcome::Failure, clock::now());
+        self.upstream.report(lease, Outcome::Failure, clock::now());
         self.tried.push(lease.member.id);
         // With the body still under way, this answer could not be gone back to.
         if !self.upstream.has_another(&self.tried) || !self.request.intake.is_read() {
-            return Some((answer, lease));
+            return true;
         }
         if let Verdict::Stop(why) = self.verdict(retry::Failed::Unfit) {
             self.exchange.not_retried = Some(why.as_str());
-            return Some((answer, lease));
+            return true;
         }
         self.exchange.attempt_failed(reason, began);
-        self.unfit = Some((answer, lease));
-        None
+        false
     }
 
+    /// Prepares for another attempt, or gives the failure.
     async fn failed(
         &mut self,
         failure: Failure,
         lease: &Lease,
         began: Instant,
-    ) -> Result<Answered, ProxyError> {
+    ) -> Result<(), ProxyError> {
         let endpoint = lease.endpoint();
         if failure::is_its_own(&failure) {
             self.upstream.report(lease, Outcome::Failure, clock::now());
@@ -324,7 +321,7 @@ impl<'a> Attempts<'a> {
         if reused {
             self.exchange.attempt_failed(error.facts().reason, began);
             self.fresh = true;
-            return Ok(None);
+            return Ok(());
         }
         self.tried.push(lease.member.id);
         if !self.upstream.has_another(&self.tried) {
@@ -335,7 +332,7 @@ impl<'a> Attempts<'a> {
             self.tried.clear();
         }
         self.exchange.attempt_failed(error.facts().reason, began);
-        Ok(None)
+        Ok(())
     }
 
     fn verdict(&self, failed: retry::Failed) -> Verdict {
