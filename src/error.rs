@@ -6,6 +6,10 @@ use http::StatusCode;
 
 use crate::body::BoxError;
 
+/// Seconds after which it is worth asking a stopped site again: maintenance is
+/// nothing of a second.
+const MAINTENANCE_RETRY_S: u64 = 60;
+
 /// Whose fault a failure is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -151,6 +155,18 @@ pub enum ProxyError {
     EndpointsFull { upstream: String, waited: Duration },
     #[error("{waiting} requests already wait for the endpoints of this site")]
     TooManyWaiting { waiting: usize },
+
+    // what we were told
+    #[error("{site} is paused, and the request waited for {:.1} s", waited.as_secs_f64())]
+    Paused { site: String, waited: Duration },
+    #[error("{site} is paused, and {waiting} requests wait for it already")]
+    TooManyPaused { site: String, waiting: usize },
+    #[error("{site} was stopped by hand")]
+    Stopped {
+        site: String,
+        /// What its visitors are told.
+        notice: Option<String>,
+    },
 
     // what we could not do
     #[error(
@@ -449,6 +465,20 @@ impl ProxyError {
                 "The server behind this site is not running, and many already wait for it.",
                 "Start it.",
             ),
+            Self::Paused { .. } | Self::TooManyPaused { .. } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "destination_unavailable",
+                Proxy,
+                "This site pauses for a moment.",
+                "`hostmux resume` with the site's name lets requests on.",
+            ),
+            Self::Stopped { .. } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "destination_unavailable",
+                Proxy,
+                "This site is closed for maintenance.",
+                "`hostmux resume` with the site's name opens it again.",
+            ),
             Self::Exhausted { .. } => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "connection_limit_reached",
@@ -475,7 +505,18 @@ impl ProxyError {
 
     /// Seconds after which a client may try again, where that can help.
     pub fn retry_after(&self) -> Option<u64> {
+        if matches!(self, Self::Stopped { .. }) {
+            return Some(MAINTENANCE_RETRY_S);
+        }
         matches!(self.facts().status, StatusCode::SERVICE_UNAVAILABLE).then_some(1)
+    }
+
+    /// What whoever runs the site has to say to its visitors.
+    pub fn notice(&self) -> Option<&str> {
+        let Self::Stopped { notice, .. } = self else {
+            return None;
+        };
+        notice.as_deref()
     }
 
     /// Whether the connection must end with this answer: what follows on it

@@ -6,6 +6,7 @@
 
 mod failure;
 mod forward;
+pub mod gate;
 mod grpc;
 mod guard;
 pub mod headers;
@@ -244,8 +245,17 @@ impl Proxy {
         let exchange = watch.exchange_mut();
         let admitted = strict::admit(parts)?;
         let name = admitted.authority.name.as_ref();
-        let site = self.site(snapshot, peer, name)?;
+        let mut snapshot = snapshot;
+        let after_pause;
+        let mut site = self.site(snapshot, peer, name)?;
         exchange.site = Some(site.name.clone());
+        if site.gate.is_shut() {
+            gate::pass(site).await?;
+            // Who pauses a site changes it meanwhile: what it is now holds.
+            after_pause = self.live.current();
+            snapshot = &after_pause;
+            site = self.site(snapshot, peer, name)?;
+        }
         if headers::has_passed(&parts.headers, &self.via) {
             return Err(ProxyError::Loop(site.name.to_string()));
         }

@@ -1,9 +1,12 @@
 //! A site: names, and the routes behind them.
 
+pub mod gate;
+
 use std::sync::Arc;
 
 use http::HeaderValue;
 
+use self::gate::Gate;
 use crate::config::{HostHeader, PlainHttp, Redirect};
 use crate::path::PathPrefix;
 use crate::upstream::Upstream;
@@ -17,6 +20,8 @@ pub struct Site {
     pub line: usize,
     /// At least one; the longest prefix first.
     pub routes: Vec<Route>,
+    /// Whether requests come in; the same in every snapshot that has the site.
+    pub gate: Arc<Gate>,
 }
 
 /// A running route: a part of a site's paths, and what it leads to.

@@ -33,7 +33,8 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Opens what a configuration names. Upstreams that `previous` had are
-    /// kept; of those that changed, what is known of their endpoints.
+    /// kept; of those that changed, what is known of their endpoints. A site
+    /// that was paused or stopped stays so.
     pub fn build(config: &Config, tls: Tls, commons: Commons, previous: Option<&Self>) -> Self {
         commons.endpoints.trust(trusts(&tls));
         let mut sites = HostMap::default();
@@ -118,6 +119,7 @@ fn open(site: &SiteConfig, before: Option<&Site>, commons: &Commons) -> Site {
         name: site.name.as_str().into(),
         line: site.line,
         routes,
+        gate: before.map_or_else(Arc::default, |before| before.gate.clone()),
     }
 }
 

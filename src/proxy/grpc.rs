@@ -1,8 +1,10 @@
 //! What a proxy has to know of gRPC ("gRPC over HTTP2"): which messages are,
 //! and how long their client waits.
 
+use std::fmt::Write;
 use std::time::Duration;
 
+use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
@@ -23,6 +25,21 @@ pub(super) fn deadline(parts: &Parts) -> Option<Duration> {
         return None;
     }
     timeout(parts.headers.get("grpc-timeout")?.to_str().ok()?)
+}
+
+/// A text as a value of `grpc-message`: what is not plain ASCII is
+/// percent-encoded ("gRPC over HTTP2", Responses).
+pub(super) fn message(text: &str) -> HeaderValue {
+    let mut value = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => value.push(char::from(byte)),
+            _ => {
+                let _ = write!(value, "%{byte:02X}");
+            }
+        }
+    }
+    HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// Up to eight digits and a unit.
@@ -55,6 +72,11 @@ mod tests {
         check("application/grpc; x=y", true);
         check("application/grpc-web+proto", false);
         check("application/grp", false);
+    }
+
+    #[test]
+    fn a_message_is_plain_ascii() {
+        assert_eq!(message("100 % zurück"), "100 %25 zur%C3%BCck");
     }
 
     #[test]

@@ -92,7 +92,7 @@ pub fn to(error: &ProxyError, exchange: &Exchange, form: Form) -> Response<Body>
             "grpc-status",
             HeaderValue::from_static(grpc_status(facts.status)),
         );
-        headers.insert("grpc-message", HeaderValue::from_static(facts.sentence));
+        headers.insert("grpc-message", grpc::message(sentence(error, &facts)));
     } else {
         *response.status_mut() = facts.status;
     }
@@ -128,8 +128,16 @@ pub fn detail(error: &ProxyError) -> String {
     text
 }
 
+/// What a stranger is told, in one sentence: by whoever runs the site, or by us.
+fn sentence<'a>(error: &'a ProxyError, facts: &Facts) -> &'a str {
+    error.notice().unwrap_or(facts.sentence)
+}
+
 fn text(error: &ProxyError, facts: &Facts, exchange: &Exchange) -> String {
     let mut text = format!("{}\n{}\n", facts.status, facts.sentence);
+    if let Some(notice) = error.notice() {
+        let _ = writeln!(text, "{notice}");
+    }
     if exchange.is_near() {
         let _ = write!(text, "\n{}\n{}\n", clip(&detail(error)), facts.help);
     }
@@ -142,7 +150,7 @@ fn problem(error: &ProxyError, facts: &Facts, exchange: &Exchange) -> String {
         "type": "about:blank",
         "title": facts.status.canonical_reason().unwrap_or_default(),
         "status": facts.status.as_u16(),
-        "detail": facts.sentence,
+        "detail": sentence(error, facts),
         "reason": facts.reason,
         "request_id": exchange.id.as_str(),
     });
@@ -164,6 +172,8 @@ fn page(error: &ProxyError, facts: &Facts, exchange: &Exchange) -> String {
         ProxyError::Refused { .. }
             | ProxyError::NoEndpoint { .. }
             | ProxyError::TooManyWaiting { .. }
+            | ProxyError::Paused { .. }
+            | ProxyError::TooManyPaused { .. }
     );
     let again = if starting {
         "<meta http-equiv=\"refresh\" content=\"2\">\n"
@@ -180,6 +190,9 @@ fn page(error: &ProxyError, facts: &Facts, exchange: &Exchange) -> String {
         status = facts.status,
         sentence = facts.sentence,
     );
+    if let Some(notice) = error.notice() {
+        let _ = writeln!(page, "<p>{}</p>", escape(notice));
+    }
     if exchange.is_near() {
         let _ = write!(
             page,

@@ -71,7 +71,7 @@ const ROWS: [Row; 10] = [
     },
     Row {
         modules: &["snapshot", "site"],
-        outside: &["arc_swap", "http", "ipnet"],
+        outside: &["arc_swap", "http", "ipnet", "tokio"],
     },
     Row {
         modules: &["observe"],
