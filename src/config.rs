@@ -5,6 +5,7 @@
 //! ends where this module ends.
 
 mod check;
+pub mod edit;
 mod file;
 mod locate;
 

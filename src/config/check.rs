@@ -20,8 +20,10 @@ use super::file::{Entries, File, Shape, Value};
 use super::locate::{self, Located, Places};
 use super::{Certificates, Config, FILE_BYTES_MAX, Listen, Log, LogFormat, Otherwise};
 use crate::diagnostic::{Colour, Diagnostic, Entry, Path, Place, Severity, Source};
+use crate::host::HostPattern;
 use crate::tls::AuthoritySettings;
 use crate::units;
+use crate::upstream::EndpointSettings;
 
 /// What became of a text.
 #[derive(Debug)]
@@ -129,6 +131,16 @@ pub fn check(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Checked {
     checked
 }
 
+/// Reads a key of `sites`.
+pub(super) fn read_host(key: &str) -> Result<HostPattern, Wrong> {
+    host::pattern(key)
+}
+
+/// Reads an endpoint as written in short.
+pub(super) fn read_endpoint(text: &str) -> Result<EndpointSettings, Wrong> {
+    endpoint::endpoint(text)
+}
+
 /// What a first file can look like.
 const SMALLEST: &str = "a small one is:\nsites:\n  app.localhost: 3000";
 
@@ -147,10 +159,10 @@ struct Check<'a> {
 
 /// What is wrong with a text, still without its place.
 #[derive(Debug, PartialEq)]
-struct Wrong {
-    message: String,
+pub(super) struct Wrong {
+    pub(super) message: String,
     label: String,
-    help: Option<String>,
+    pub(super) help: Option<String>,
 }
 
 impl Wrong {

@@ -192,10 +192,23 @@ impl<T> Default for Entries<T> {
 impl File {
     /// Reads a text; what is no mapping is given back as it is.
     pub(super) fn read(text: &str) -> Result<Shape<Self>, Unreadable> {
-        serde_yaml::from_str(text).map_err(|error| Unreadable {
+        serde_yaml::from_str(text).map_err(Unreadable::from)
+    }
+}
+
+impl From<serde_yaml::Error> for Unreadable {
+    fn from(error: serde_yaml::Error) -> Self {
+        Self {
             message: error.to_string(),
             at: error.location().map(|at| (at.line(), at.column())),
-        })
+        }
+    }
+}
+
+impl Value {
+    /// Reads a text without asking which keys there are.
+    pub(super) fn read(text: &str) -> Result<Self, Unreadable> {
+        serde_yaml::from_str(text).map_err(Unreadable::from)
     }
 }
 

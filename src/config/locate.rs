@@ -11,6 +11,7 @@
 mod characters;
 mod syntax;
 mod text;
+pub(super) mod tree;
 mod walk;
 
 use std::collections::HashMap;

@@ -67,7 +67,14 @@ const ROWS: [Row; 10] = [
     },
     Row {
         modules: &["config"],
-        outside: &["ipnet", "saphyr_parser", "serde", "serde_yaml", "strsim"],
+        outside: &[
+            "ipnet",
+            "saphyr_parser",
+            "serde",
+            "serde_yaml",
+            "strsim",
+            "thiserror",
+        ],
     },
     Row {
         modules: &["snapshot", "site"],
