@@ -1,4 +1,4 @@
-//! `load`: the load generator and the small backend that `scripts/bench` uses.
+//! `load`: the load generator of `scripts/bench` and `scripts/failover`, and a small backend.
 //!
 //! It is built as a bench target so that it ships with nothing. It is not a
 //! benchmark by itself: without arguments (so also under `cargo bench`) it
@@ -39,6 +39,8 @@ mod pacer;
 mod requests;
 #[path = "load/run.rs"]
 mod run;
+#[path = "load/steady.rs"]
+mod steady;
 #[path = "load/stream.rs"]
 mod stream;
 #[path = "load/transfer.rs"]
@@ -52,7 +54,7 @@ use stream::Target;
 #[derive(Parser)]
 #[command(
     name = "load",
-    about = "Load generator and backend of scripts/bench",
+    about = "Load generator and backend of scripts/bench and scripts/failover",
     long_about = None
 )]
 struct Arguments {
@@ -138,6 +140,13 @@ enum Command {
         #[command(flatten)]
         extent: Extent,
     },
+    /// GETs and POSTs at a fixed rate over HTTP/1.1 and HTTP/2, each one checked; those that failed are told
+    Steady {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        steady: steady::Steady,
+    },
     /// Backend that swallows uploads and echoes WebSocket messages
     Backend(Backend),
 }
@@ -219,6 +228,7 @@ fn run() -> Result<()> {
         Some(Command::Websocket { target, extent }) => {
             run::run(&extent, websocket::PingPong::new(target)?)
         }
+        Some(Command::Steady { target, steady }) => steady::run(&target, &steady),
         Some(Command::Backend(Backend { listen, threads })) => {
             backend::serve(listen, threads.unwrap_or_else(run::cores))
         }

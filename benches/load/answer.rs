@@ -77,30 +77,39 @@ impl Answer {
     }
 }
 
-struct Head {
-    status: u16,
+pub(crate) struct Head {
+    pub(crate) status: u16,
     /// Bytes of the head.
-    long: usize,
+    pub(crate) long: usize,
     /// Bytes of the body.
-    body: u64,
+    pub(crate) body: u64,
+    /// The connection takes no other request (RFC 9112 §9.6).
+    pub(crate) closes: bool,
 }
 
 /// The head at the front of `bytes`; `None` when it is not complete.
-fn parse(bytes: &[u8]) -> Result<Option<Head>> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Head>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(long) = response.parse(bytes)? else {
         return Ok(None);
     };
     let status = response.code.unwrap_or_default();
-    let length = response
-        .headers
-        .iter()
-        .find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let named = |name: &str| {
+        let mut headers = response.headers.iter();
+        headers.find(|header| header.name.eq_ignore_ascii_case(name))
+    };
+    let closes = named("connection").is_some_and(|one| one.value.eq_ignore_ascii_case(b"close"));
+    let length = named("content-length");
     let body = match length {
         Some(header) => std::str::from_utf8(header.value)?.trim().parse()?,
         None if status == 101 => 0,
         None => bail!("an answer with status {status} and without Content-Length"),
     };
-    Ok(Some(Head { status, long, body }))
+    Ok(Some(Head {
+        status,
+        long,
+        body,
+        closes,
+    }))
 }

@@ -4,6 +4,7 @@
 //! millisecond, which is longer than most answers take.
 
 use std::{
+    hash::BuildHasher,
     num::NonZeroU64,
     sync::{Mutex, PoisonError},
     thread,
@@ -11,13 +12,28 @@ use std::{
 };
 
 use anyhow::Result;
+use foldhash::fast::FixedState;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::run::Window;
 
-/// Instants spread evenly over the connections, which take turns.
+/// What [`Pacer`] throws, as `of` in [`throw`].
+const PACER: u64 = 1;
+
+/// Who is next.
+#[derive(Clone, Copy)]
+pub(crate) enum Order {
+    /// One connection after the other.
+    Turns,
+    /// Any, by dice that are the same in every run. A proxy that takes turns
+    /// too would else give each connection the same endpoint for ever.
+    Dice,
+}
+
+/// Instants spread evenly over time, and over the connections.
 pub(crate) struct Pacer {
     step: Duration,
+    order: Order,
     /// By the number of the connection, in any order. Unbounded, because what
     /// is due must not be lost; `rate × seconds` instants at most.
     turns: Mutex<Vec<(usize, UnboundedSender<Instant>)>>,
@@ -25,10 +41,11 @@ pub(crate) struct Pacer {
 
 impl Pacer {
     /// `rate` requests a second, over all connections.
-    pub(crate) fn new(rate: f64) -> Result<Self> {
+    pub(crate) fn new(rate: f64, order: Order) -> Result<Self> {
         let step = Duration::try_from_secs_f64(1.0 / rate)?;
         Ok(Self {
             step,
+            order,
             turns: Mutex::default(),
         })
     }
@@ -45,7 +62,7 @@ impl Pacer {
 
     /// Starts; nobody joins any more.
     pub(crate) fn start(&self, window: Window) {
-        let step = self.step;
+        let (step, order) = (self.step, self.order);
         let mut turns =
             std::mem::take(&mut *self.turns.lock().unwrap_or_else(PoisonError::into_inner));
         turns.sort_unstable_by_key(|(number, _)| *number);
@@ -53,10 +70,15 @@ impl Pacer {
             // Without this the kernel may wake us 50 µs late; if it fails, it does.
             let _ = rustix::thread::set_current_timer_slack(Some(NonZeroU64::MIN));
             let mut due = window.start;
-            for (_, turn) in turns.iter().cycle() {
-                if due >= window.end {
+            for number in 0.. {
+                let dice = match order {
+                    Order::Turns => number,
+                    Order::Dice => throw(number, PACER),
+                };
+                if due >= window.end || turns.is_empty() {
                     break;
                 }
+                let (_, turn) = &turns[(dice % turns.len() as u64) as usize];
                 #[expect(clippy::disallowed_methods, reason = "this thread serves nobody")]
                 thread::sleep(due.saturating_duration_since(Instant::now()));
                 let _ = turn.send(due); // a connection that failed listens no more, and was counted
@@ -64,4 +86,9 @@ impl Pacer {
             }
         });
     }
+}
+
+/// Dice for a number, the same each time; others `of` another throw.
+pub(crate) fn throw(number: u64, of: u64) -> u64 {
+    FixedState::with_seed(of).hash_one(number)
 }

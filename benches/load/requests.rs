@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::{
     answer::Answer,
-    pacer::Pacer,
+    pacer::{Order, Pacer},
     run::{Tally, Window, Work},
     stream::{RECORD_BYTES_MAX, Stream, Target, Tls},
 };
@@ -39,7 +39,7 @@ impl Requests {
             bail!("--hosts N, at least 1, and a host with {{}} belong together");
         }
         let pacer = match rate {
-            Some(rate) if rate > 0.0 => Some(Pacer::new(rate)?),
+            Some(rate) if rate > 0.0 => Some(Pacer::new(rate, Order::Turns)?),
             Some(_) => bail!("--rate is more than 0"),
             None => None,
         };

@@ -19,7 +19,7 @@ use tokio::{
 /// connections cost.
 const OPENING_MAX: usize = 32;
 /// Until all connections are open.
-const OPEN_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const OPEN_WITHIN: Duration = Duration::from_secs(60);
 /// What the last exchange may take beyond the window.
 const FINISH_WITHIN: Duration = Duration::from_secs(30);
 
@@ -192,7 +192,7 @@ pub(crate) fn run<W: Work>(extent: &Extent, work: W) -> Result<()> {
     Ok(()) // `held` ends here; the threads and their connections with the process
 }
 
-fn say(line: &str) -> io::Result<()> {
+pub(crate) fn say(line: &str) -> io::Result<()> {
     println!("{line}");
     io::stdout().flush()
 }
