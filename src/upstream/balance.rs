@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Pure: turn, dice and client are passed in, so that tests are exact. What is
-//! usable at all is decided before, in [`super::table`].
+//! usable at all is decided before, in the table of an upstream.
 
 /// How endpoints are chosen. Each heeds the weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

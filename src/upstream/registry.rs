@@ -1,7 +1,7 @@
 //! The members of a running upstream: who there is, who comes, goes and fails.
 //!
 //! Shared by balancing, the health check, discovery and the control socket.
-//! A request reads one [`Table`]; every change makes another.
+//! A request reads one table; every change makes another.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
