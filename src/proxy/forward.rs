@@ -305,7 +305,9 @@ impl<'a> Attempts<'a> {
             self.upstream.report(lease, Outcome::Failure, clock::now());
         }
         let verdict = self.verdict(failure::stage(&failure));
-        let reused = failure.reused;
+        // The keep-alive race: the connection was old, and a fresh one may do.
+        let raced =
+            failure.reused && !matches!(failure.cause, Failed::TimedOut(_) | Failed::FoundDown);
         // A server of this machine that is just going away still listens: the
         // kernel accepts for it, and resets when it is gone. Then it refuses.
         let going = matches!(failure.cause, Failed::Closed | Failed::Lost(_))
@@ -318,7 +320,7 @@ impl<'a> Attempts<'a> {
             self.exchange.not_retried = Some(why.as_str());
             return Err(error);
         }
-        if reused {
+        if raced {
             self.exchange.attempt_failed(error.facts().reason, began);
             self.fresh = true;
             return Ok(());
