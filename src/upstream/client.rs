@@ -61,6 +61,23 @@ pub async fn connect(endpoint: &Arc<Endpoint>, offer: Offer) -> Result<Carrier, 
     Box::pin(mux::connect(endpoint, offer)).await
 }
 
+/// A new connection for one exchange alone, which is closed behind its answer.
+///
+/// Over HTTP/1.1 the request's head has to say so (RFC 9112 §9.6).
+pub async fn connect_once(endpoint: &Arc<Endpoint>) -> Result<Carrier, ConnectError> {
+    let carrier = match endpoint.protocol {
+        Protocol::Http1 => Carrier::Wire(Wire::connect(endpoint, Offer::Any).await?),
+        Protocol::H2c | Protocol::Tls { .. } => mux::connect_once(endpoint).await?,
+    };
+    Ok(match carrier {
+        Carrier::Wire(mut wire) => {
+            wire.set_last();
+            Carrier::Wire(wire)
+        }
+        stream @ Carrier::Stream(_) => stream,
+    })
+}
+
 /// A request, but for its head.
 pub struct Outbound {
     pub method: Method,

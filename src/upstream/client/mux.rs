@@ -58,6 +58,14 @@ pub(super) async fn connect(
     links::of(endpoint).lease().await
 }
 
+/// The only stream of a connection that nobody else uses.
+pub(super) async fn connect_once(endpoint: &Arc<Endpoint>) -> Result<Carrier, ConnectError> {
+    Ok(match link::open(endpoint).await? {
+        Opened::Link(link) => Carrier::Stream(Lease::of(&link, &links::of(endpoint))),
+        Opened::Http1(wire) => Carrier::Wire(wire),
+    })
+}
+
 /// Sends a request and waits for the head of its answer.
 ///
 /// Dropping the future resets the stream.

@@ -55,6 +55,8 @@ pub struct Wire {
     pub(super) endpoint: Arc<Endpoint>,
     reused: bool,
     answered: bool,
+    /// Nothing follows the exchange that it carries.
+    last: bool,
     keep: Option<Duration>,
     /// Since when it lies in the pool.
     idle_since: Option<Instant>,
@@ -102,6 +104,7 @@ impl Wire {
             endpoint: endpoint.clone(),
             reused: false,
             answered: false,
+            last: false,
             keep: None,
             idle_since: None,
         })
@@ -125,10 +128,15 @@ impl Wire {
         self.answered
     }
 
+    /// It is closed behind its next exchange, whatever the endpoint says.
+    pub(super) fn set_last(&mut self) {
+        self.last = true;
+    }
+
     /// What the answer's head says about the time after it.
     pub(super) fn keeps(&mut self, keep_alive: bool, keep_for: Option<Duration>) {
         let keep = keep_for.map_or(KEEP, |told| told.saturating_sub(KEEP_MARGIN).min(KEEP_MAX));
-        self.keep = (keep_alive && !keep.is_zero()).then_some(keep);
+        self.keep = (keep_alive && !self.last && !keep.is_zero()).then_some(keep);
     }
 
     /// Whether it may lie idle: kept by both sides, and nothing unasked behind the answer.
