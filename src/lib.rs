@@ -62,8 +62,8 @@
 //! - Every queue, buffer, retry, header section, body kept in memory and wait
 //!   has a bound, with a name and a default in one place.
 //! - Tasks: one a client's connection, one a stream of HTTP/2, one clock a
-//!   thread, one for each listener, one a connection of HTTP/2 to an endpoint.
-//!   Each ends at drain.
+//!   thread, one for each listener, one a connection of HTTP/2 to an endpoint,
+//!   one a member that a health check asks. Each ends at drain.
 //! - No `unwrap` or `expect` on anything a client, an upstream or a file said.
 
 pub mod body;

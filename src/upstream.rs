@@ -99,6 +99,8 @@ pub struct Commons {
     pub secret: Secret,
     /// Told when upstreams or their members come or go: whoever watches them looks again.
     pub changed: Arc<watch::Sender<()>>,
+    /// How many endpoints health checks ask at the moment.
+    pub probed: Arc<AtomicUsize>,
 }
 
 impl Commons {
@@ -107,6 +109,7 @@ impl Commons {
             endpoints: Endpoints::default(),
             secret,
             changed: Arc::new(watch::channel(()).0),
+            probed: Arc::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::proxy::Proxy;
 use crate::rt::{self, clock};
 use crate::upstream::client::pool;
+use crate::upstream::{Upstream, health};
 
 /// The thread. Dropped, it ends by itself.
 pub(super) struct Background {
@@ -38,6 +39,15 @@ impl Background {
 /// Its tasks end with its runtime.
 async fn run(proxy: Arc<Proxy>, stopped: oneshot::Receiver<()>) {
     tokio::task::spawn_local(clock::run(pool::sweep));
-    let _proxy = proxy;
+    let changed = proxy.live().current().commons.changed.subscribe();
+    tokio::task::spawn_local(health::supervise(move || checked(&proxy), changed));
     let _ = stopped.await;
+}
+
+/// The upstreams that have a health check.
+fn checked(proxy: &Proxy) -> Vec<Arc<Upstream>> {
+    let snapshot = proxy.live().current();
+    let upstreams = snapshot.all().flat_map(|site| site.upstreams());
+    let checked = upstreams.filter(|upstream| upstream.settings().health_check.is_some());
+    checked.cloned().collect()
 }

@@ -7,6 +7,19 @@
 //! ```
 //!
 //! Without a `path` a connection is enough of an answer.
+//!
+//! The first probe comes at once and decides alone; after it `down_after`
+//! failures in a row, or `up_after` successes, change what is thought. An
+//! endpoint that is down is asked every second, where `every` is longer: whoever
+//! restarts a server waits for it. Every probe is a GET over a connection of its
+//! own, so that it shows whether the endpoint still takes connections. What our
+//! own want of descriptors keeps from being asked counts neither way.
+
+mod count;
+mod probe;
+mod supervise;
+
+pub use self::supervise::supervise;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -40,3 +53,6 @@ pub struct HealthCheck {
     /// Default [`UP_AFTER`], at least 1.
     pub up_after: u32,
 }
+
+#[cfg(test)]
+mod tests;

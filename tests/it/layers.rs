@@ -177,6 +177,7 @@ const ONLY: &[(&str, &[&str])] = &[
             "server/h2",
             "server/worker",
             "upstream/client/mux/link",
+            "upstream/health/supervise",
             "cli/demo",
         ],
     ),

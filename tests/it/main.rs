@@ -16,6 +16,7 @@ mod faults;
 mod forwarding;
 mod grpc;
 mod headers;
+mod health;
 mod interim;
 mod layers;
 mod limits;

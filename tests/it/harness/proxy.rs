@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use hostmux::config::{self, Config, ListenAddress};
@@ -11,8 +12,8 @@ use hostmux::server::listener::Listener;
 use hostmux::server::{Server, Speaks, raise_descriptor_limit};
 use hostmux::snapshot::Snapshot;
 use hostmux::tls::{self, Inventory, LocalCa, Otherwise, Tls};
-use hostmux::upstream::Commons;
 use hostmux::upstream::sticky::Secret;
+use hostmux::upstream::{Commons, Upstream};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -34,11 +35,17 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Serves a `sites.yaml`, whose `listen` is replaced by free ports.
     pub(crate) fn start(yaml: &str) -> Self {
+        Self::start_as(yaml, |_| {})
+    }
+
+    /// The same with a meaning that is altered.
+    pub(crate) fn start_as(yaml: &str, alter: impl Fn(&mut Config)) -> Self {
         raise_descriptor_limit();
         let checked = config::check(yaml, &|_| None);
         let mut config = checked
             .config
             .unwrap_or_else(|| panic!("{:?}\n{yaml}", checked.found));
+        alter(&mut config);
         let free = ListenAddress::Address(([127, 0, 0, 1], 0).into());
         let listeners = vec![
             Listener::bind(free, Speaks::Https).unwrap(),
@@ -93,7 +100,12 @@ impl Proxy {
 
     /// Gives new requests another configuration, but for where it listens.
     pub(crate) fn replace(&self, yaml: &str) {
-        let config = config::check(yaml, &|_| None).config.unwrap();
+        self.replace_as(yaml, |_| {});
+    }
+
+    pub(crate) fn replace_as(&self, yaml: &str, alter: impl Fn(&mut Config)) {
+        let mut config = config::check(yaml, &|_| None).config.unwrap();
+        alter(&mut config);
         let (inventory, _) = Inventory::load(
             &tls_settings(&config),
             self._state.path(),
@@ -113,10 +125,20 @@ impl Proxy {
 
     /// Requests of a site that wait for its endpoints to come up.
     pub(crate) fn held(&self, name: &str) -> usize {
+        self.upstream(name).held.load(Ordering::Relaxed)
+    }
+
+    /// The first upstream of a site, as it runs now.
+    pub(crate) fn upstream(&self, name: &str) -> Arc<Upstream> {
         let snapshot = self.running.live().current();
         let site = snapshot.sites.get(name).unwrap();
-        let upstream = site.upstreams().next().unwrap();
-        upstream.held.load(std::sync::atomic::Ordering::Relaxed)
+        site.upstreams().next().unwrap().clone()
+    }
+
+    /// How many endpoints health checks ask.
+    pub(crate) fn probed(&self) -> usize {
+        let commons = &self.running.live().current().commons;
+        commons.probed.load(Ordering::Relaxed)
     }
 
     /// Accepts nothing more and finishes what runs; the connections that were left.
