@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
@@ -162,8 +163,13 @@ impl Live {
 
     /// Whoever watches upstreams is told.
     pub fn replace(&self, next: Snapshot) {
-        let changed = next.commons.changed.clone();
-        self.0.store(Arc::new(next));
-        changed.send_replace(());
+        let next = Arc::new(next);
+        self.0.store(next.clone());
+        // What was learnt of endpoints while it was built went to the last one's tables.
+        let now = Instant::now();
+        for upstream in next.all().flat_map(|site| site.upstreams()) {
+            upstream.registry.refresh(now);
+        }
+        next.commons.changed.send_replace(());
     }
 }

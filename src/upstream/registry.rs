@@ -307,7 +307,7 @@ impl Registry {
     }
 
     /// Looks at all members again.
-    pub(super) fn refresh(&self, now: Instant) {
+    pub fn refresh(&self, now: Instant) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let members = self.table.load().members.clone();
         self.table.store(Arc::new(Table::build(members, now)));
