@@ -39,6 +39,8 @@ pub enum ProxyError {
     HostsDiffer(String, String),
     #[error("the request target holds a character that two readers read differently")]
     BadTarget,
+    #[error("the path leads to one route or another, as it is read")]
+    AmbiguousPath,
     #[error("the request target is {bytes} bytes long; the most is {max}")]
     TargetTooLong { bytes: usize, max: usize },
     #[error("the header is longer than {lines_max} lines or {bytes_max} bytes")]
@@ -233,6 +235,13 @@ impl ProxyError {
                 Client,
                 "The address of the request is not well formed.",
                 "Encode a backslash as %5C; an encoded NUL (%00) is never served.",
+            ),
+            Self::AmbiguousPath => (
+                StatusCode::BAD_REQUEST,
+                "http_request_error",
+                Client,
+                "The address of the request can be read in two ways.",
+                "Write a path without `%2F`, `%5C` or `;` where its route begins.",
             ),
             Self::TargetTooLong { .. } => (
                 StatusCode::URI_TOO_LONG,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::host::Authority;
+use crate::path::PathPrefix;
 
 /// The name of one exchange: a UUIDv7 (RFC 9562 §5.7), or what a trusted proxy called it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +85,8 @@ pub struct Exchange {
     pub agent: Option<Arc<Agent>>,
     /// The site's name in `sites.yaml`; `None`: none was found.
     pub site: Option<Arc<str>>,
+    /// The prefix of its route, but for the site's own.
+    pub route: Option<PathPrefix>,
     /// The last endpoint tried.
     pub endpoint: Option<Arc<str>>,
     /// Attempts made, those that got no connection among them.

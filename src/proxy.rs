@@ -42,6 +42,7 @@ use crate::config::{PlainHttp, Redirect};
 use crate::error::ProxyError;
 use crate::exchange::{Agent, Exchange, Interim, RequestId};
 use crate::observe::access_log::AccessLog;
+use crate::path::spelling::Ambiguous;
 use crate::rt::{self, flow::Flow};
 use crate::site::{Site, Target};
 use crate::snapshot::{Live, Snapshot};
@@ -216,6 +217,7 @@ impl Proxy {
                 })
             }),
             site: None,
+            route: None,
             endpoint: None,
             attempts: 0,
             failed_attempts: Vec::new(),
@@ -259,9 +261,11 @@ impl Proxy {
         if headers::has_passed(&parts.headers, &self.via) {
             return Err(ProxyError::Loop(site.name.to_string()));
         }
-        let route = site
-            .route(parts.uri.path())
+        let (route, path) = site
+            .find(parts.uri.path())
+            .map_err(|Ambiguous| ProxyError::AmbiguousPath)?
             .ok_or_else(|| ProxyError::NoRoute(site.name.to_string()))?;
+        exchange.route = (!route.prefix.is_root()).then(|| route.prefix.clone());
         if !origin.secure {
             match route.plain_http {
                 PlainHttp::Serve => {}
@@ -281,6 +285,7 @@ impl Proxy {
                 })?;
                 let request = forward::Request {
                     parts,
+                    path: (path != parts.uri.path()).then_some(&*path),
                     admitted: &admitted,
                     origin,
                     intake,

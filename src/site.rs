@@ -2,13 +2,15 @@
 
 pub mod gate;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::HeaderValue;
 
 use self::gate::Gate;
 use crate::config::{HostHeader, PlainHttp, Redirect};
-use crate::path::PathPrefix;
+use crate::path::spelling::{self, Ambiguous};
+use crate::path::{self, PathPrefix};
 use crate::upstream::Upstream;
 
 /// A running site.
@@ -18,7 +20,7 @@ pub struct Site {
     pub name: Arc<str>,
     /// The line of `sites.yaml` it stands at, from 1.
     pub line: usize,
-    /// At least one; the longest prefix first.
+    /// At least one; in the order of their prefixes, the longest first.
     pub routes: Vec<Route>,
     /// Whether requests come in; the same in every snapshot that has the site.
     pub gate: Arc<Gate>,
@@ -47,14 +49,20 @@ pub enum Target {
 }
 
 impl Site {
-    /// The route of a path: the longest prefix that holds it.
-    pub fn route(&self, path: &str) -> Option<&Route> {
+    /// The route of a path, the longest prefix that holds it, and the path as
+    /// the endpoint is to see it; `None`: no route holds it.
+    pub fn find<'p>(&self, path: &'p str) -> Result<Option<(&Route, Cow<'p, str>)>, Ambiguous> {
         if let [only] = self.routes.as_slice()
             && only.prefix.is_root()
         {
-            return Some(only);
+            return Ok(Some((only, path.into())));
         }
-        self.routes.iter().find(|route| route.prefix.holds(path))
+        let longest = |path: &str| path::longest(&self.routes, |route| &route.prefix, path);
+        let (found, path) = spelling::resolve(path, longest)?;
+        Ok(found.map(|found| {
+            let route = &self.routes[found];
+            (route, route.shown(path))
+        }))
     }
 
     /// The upstreams of its routes; one that several have comes several times.
@@ -64,6 +72,15 @@ impl Site {
 }
 
 impl Route {
+    /// The path that an endpoint sees.
+    fn shown<'p>(&self, path: Cow<'p, str>) -> Cow<'p, str> {
+        match path {
+            path if !self.strip_prefix => path,
+            Cow::Borrowed(path) => self.prefix.strip(path),
+            Cow::Owned(path) => self.prefix.strip(&path).into_owned().into(),
+        }
+    }
+
     pub fn upstream(&self) -> Option<&Arc<Upstream>> {
         match &self.target {
             Target::Upstream(upstream) => Some(upstream),

@@ -15,5 +15,6 @@ pub mod answer;
 pub mod config;
 pub mod names;
 pub mod origin;
+pub mod paths;
 pub mod proxy_protocol;
 pub mod request;

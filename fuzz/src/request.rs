@@ -53,6 +53,8 @@ pub fn head(input: &[u8]) {
     let origin = Origin::of(peer, first & 8 != 0, &parts.headers, &[]);
     let out = headers::request_head(&Outgoing {
         parts: &parts,
+        path: None,
+        prefix: None,
         host: admitted.host,
         asked: admitted.host,
         origin: &origin,

@@ -36,6 +36,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A request that was admitted.
 pub(super) struct Request<'a> {
     pub(super) parts: &'a Parts,
+    /// The path that endpoints see, where it is not as it was sent.
+    pub(super) path: Option<&'a str>,
     pub(super) admitted: &'a Admitted<'a>,
     pub(super) origin: &'a Origin,
     pub(super) intake: Intake,

@@ -18,10 +18,15 @@ use http::{Method, Request, Uri, Version};
 
 use super::origin::Origin;
 use crate::framing::Framing;
+use crate::path::PathPrefix;
 
 /// What of a request is not in its own header.
 pub struct Outgoing<'a> {
     pub parts: &'a Parts,
+    /// The path that the endpoint sees, where it is not that of `parts`.
+    pub path: Option<&'a str>,
+    /// The prefix that was taken off it.
+    pub prefix: Option<&'a PathPrefix>,
     /// `Host` as the endpoint is to see it.
     pub host: &'a str,
     /// `Host` as the client sent it.
@@ -42,7 +47,7 @@ pub fn request_head(outgoing: &Outgoing<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEAD_BYTES);
     out.extend_from_slice(parts.method.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(origin_form(&parts.uri).as_bytes());
+    out.extend_from_slice(target(outgoing).as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
     out.extend_from_slice(outgoing.host.as_bytes());
     out.extend_from_slice(b"\r\n");
@@ -72,8 +77,8 @@ pub fn request_fields(outgoing: &Outgoing<'_>, scheme: Scheme) -> Option<Request
     uri.scheme = Some(scheme);
     uri.authority = Some(outgoing.host.parse().ok()?);
     uri.path_and_query = Some(match parts.uri.path_and_query() {
-        Some(target) if !target.as_str().starts_with('?') => target.clone(),
-        _ => origin_form(&parts.uri).parse().ok()?,
+        Some(sent) if outgoing.path.is_none() && !sent.as_str().starts_with('?') => sent.clone(),
+        _ => target(outgoing).parse().ok()?,
     });
     let mut request = Request::new(());
     *request.method_mut() = parts.method.clone();
@@ -133,8 +138,35 @@ const OUR_LINES: usize = 12;
 /// What hostmux itself says.
 fn our_lines(out: &mut Vec<u8>, outgoing: &Outgoing<'_>) {
     outgoing.origin.write(outgoing.asked, out);
+    if let Some(prefix) = told_prefix(outgoing.origin, outgoing.prefix) {
+        line(out, b"x-forwarded-prefix", prefix.as_bytes());
+    }
     line(out, b"x-request-id", outgoing.request_id.as_bytes());
     via_line(out, outgoing);
+}
+
+/// Path and query as the endpoint sees them.
+fn target<'o>(outgoing: &'o Outgoing<'_>) -> Cow<'o, str> {
+    let uri = &outgoing.parts.uri;
+    match (outgoing.path, uri.query()) {
+        (None, _) => origin_form(uri),
+        (Some(path), None) => path.into(),
+        (Some(path), Some(query)) => format!("{path}?{query}").into(),
+    }
+}
+
+/// What was taken off the path between the client and the endpoint: what a
+/// trusted proxy before us tells, then ours.
+pub(super) fn told_prefix<'o>(
+    origin: &'o Origin,
+    stripped: Option<&'o PathPrefix>,
+) -> Option<Cow<'o, str>> {
+    match (&origin.prefix, stripped) {
+        (None, None) => None,
+        (None, Some(ours)) => Some(ours.as_str().into()),
+        (Some(theirs), None) => Some(theirs.as_str().into()),
+        (Some(theirs), Some(ours)) => Some(format!("{theirs}{ours}").into()),
+    }
 }
 
 /// Path and query as they were sent; an absolute target may lack its path,

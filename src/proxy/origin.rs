@@ -11,6 +11,8 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use ipnet::IpNet;
 
+use crate::path::PathPrefix;
+
 /// Who asks, over what, as endpoints are to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -20,6 +22,8 @@ pub struct Origin {
     pub secure: bool,
     /// What a trusted proxy says the client asked for.
     pub host: Option<String>,
+    /// What a trusted proxy says was taken off the path before us.
+    pub prefix: Option<String>,
     /// The fields of a trusted proxy are passed on; all others are dropped.
     pub trusted: bool,
 }
@@ -34,6 +38,7 @@ impl Origin {
                 chain: None,
                 secure,
                 host: None,
+                prefix: None,
                 trusted: false,
             };
         }
@@ -67,6 +72,7 @@ impl Origin {
                 .map_or(secure, |proto| proto.eq_ignore_ascii_case("https")),
             host: last("x-forwarded-host")
                 .filter(|host| crate::host::Authority::parse(host).is_ok()),
+            prefix: prefix(headers),
             trusted: true,
         }
     }
@@ -135,6 +141,21 @@ fn port_of(host: &str) -> Option<&str> {
         .strip_prefix(':')
         .or_else(|| host[after..].split_once(':').map(|(_, port)| port))?;
     (!port.is_empty()).then_some(port)
+}
+
+/// All `X-Forwarded-Prefix` lines as one prefix: each proxy on the way may have
+/// added its own. `None`, too, if one of them is none.
+fn prefix(headers: &HeaderMap) -> Option<String> {
+    let mut whole = String::new();
+    for value in headers.get_all("x-forwarded-prefix") {
+        for text in value.to_str().ok()?.split(',') {
+            let prefix = PathPrefix::parse(text.trim_matches([' ', '\t'])).ok()?;
+            if !prefix.is_root() {
+                whole.push_str(prefix.as_str());
+            }
+        }
+    }
+    (!whole.is_empty()).then_some(whole)
 }
 
 /// The addresses of all `X-Forwarded-For` lines; `None` for what is no address.
@@ -231,6 +252,24 @@ mod tests {
         check("9.9.9.9, 1.1.1.1, 10.0.0.2", "1.1.1.1, 10.0.0.2, 10.0.0.1");
         check("1.1.1.1, \u{a0}10.0.0.2", "10.0.0.1");
         check("", "10.0.0.1");
+    }
+
+    #[test]
+    fn a_trusted_proxys_prefix_is_believed_where_it_is_one() {
+        let check = |lines: &[&str], trusted: &[&str], want: Option<&str>| {
+            let fields: Vec<_> = lines
+                .iter()
+                .map(|line| ("x-forwarded-prefix", *line))
+                .collect();
+            let origin = origin("10.0.0.1", &fields, trusted);
+            assert_eq!(origin.prefix.as_deref(), want, "{lines:?}");
+        };
+        check(&["/a"], &[], None);
+        check(&["/a"], &["10.0.0.0/8"], Some("/a"));
+        check(&["/a/", "/b, /c"], &["10.0.0.0/8"], Some("/a/b/c"));
+        check(&["/"], &["10.0.0.0/8"], None);
+        check(&["//evil.test"], &["10.0.0.0/8"], None);
+        check(&["/a", "b"], &["10.0.0.0/8"], None);
     }
 
     #[test]

@@ -77,6 +77,8 @@ impl Told<'_> {
         };
         Outgoing {
             parts,
+            path: request.path,
+            prefix: self.route.strip_prefix.then_some(&self.route.prefix),
             host,
             asked: request.admitted.host,
             origin: request.origin,

@@ -152,6 +152,54 @@ fn names_have_one_spelling() {
 }
 
 #[test]
+fn a_path_has_one_route() {
+    const WORDS: &[&[u8]] = &[
+        b"/",
+        b"/",
+        b"/",
+        b"//",
+        b".",
+        b"..",
+        b"/../",
+        b"/./",
+        b"%2e",
+        b"%2E%2e",
+        b"%2f",
+        b"%2F",
+        b"%5c",
+        b"%3b",
+        b";",
+        b";x=y",
+        b"..;/",
+        b"admin",
+        b"%61dmin",
+        b"ADMIN",
+        b"/admin/x",
+        b"x",
+        b"/s/",
+        b"s",
+        b"%73",
+        b"@x",
+        b"%40x",
+        b"a%20b",
+        b"a b",
+        b"%41",
+        b"%",
+        b"%2",
+        b"%25",
+        b"%252f",
+        b"*",
+        b"{",
+        b"~",
+        "\u{fc}".as_bytes(),
+        b"a.test",
+    ];
+    check(WORDS, CASES * 4, |input| {
+        of_text(input, invariants::paths::route)
+    });
+}
+
+#[test]
 fn names_are_found_as_in_a_list() {
     check(NAMES, CASES, |input| {
         of_text(input, invariants::names::host_map)

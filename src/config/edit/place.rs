@@ -4,7 +4,7 @@ use super::{Refusal, Target};
 use crate::config::check;
 use crate::config::file::Value;
 use crate::host::HostPattern;
-use crate::path::PathPrefix;
+use crate::path::{NotAPrefix, PathPrefix};
 
 /// The key of the site of all other names.
 pub(super) const FALLBACK: &str = "fallback";
@@ -93,7 +93,12 @@ fn prefix(text: &str) -> Result<PathPrefix, Refusal> {
     if text.contains(['?', '#']) {
         return Err(wrong("it has more than a path in it"));
     }
-    PathPrefix::parse(text).map_err(|fault| wrong(&fault.to_string()))
+    let read = match PathPrefix::parse(text) {
+        // Who asks by hand need not know how paths are compared.
+        Err(NotAPrefix::NotNormal(normal)) => PathPrefix::parse(&normal),
+        read => read,
+    };
+    read.map_err(|fault| wrong(&fault.to_string()))
 }
 
 /// An endpoint, in the spelling that it is written with.

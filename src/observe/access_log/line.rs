@@ -35,6 +35,9 @@ fn text(exchange: &Exchange) -> String {
         millis(exchange),
     );
     let _ = write!(line, " client={}", exchange.client);
+    if let Some(route) = &exchange.route {
+        let _ = write!(line, " route={route}");
+    }
     if let Some(endpoint) = &exchange.endpoint {
         let _ = write!(line, " endpoint={endpoint}");
     }
@@ -70,6 +73,7 @@ fn json(exchange: &Exchange) -> String {
         "client": exchange.client.to_string(),
         "host": exchange.host_name(),
         "site": exchange.site.as_deref(),
+        "route": exchange.route.as_ref().map(|prefix| prefix.as_str()),
         "endpoint": exchange.endpoint.as_deref(),
         "attempts": exchange.attempts,
         "failed_attempts": failed_attempts(exchange),
@@ -239,6 +243,7 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::exchange::{Agent, RequestId};
+    use crate::path::PathPrefix;
     use http::{HeaderValue, Method, StatusCode};
     use std::sync::Arc;
     use std::time::{Duration, Instant, SystemTime};
@@ -259,6 +264,7 @@ mod tests {
                 referer: String::new(),
             })),
             site: Some("a.com".into()),
+            route: None,
             endpoint: Some("localhost:8080".into()),
             attempts: 1,
             failed_attempts: Vec::new(),
@@ -296,6 +302,14 @@ mod tests {
         assert!(line.get("reason").is_none());
         let text = text(&exchange("/a?b=c"));
         assert!(text.contains(" 200 GET a.com/a?b=c "), "{text}");
+    }
+
+    #[test]
+    fn a_route_is_told_by_its_prefix() {
+        let mut routed = exchange("/api/x");
+        routed.route = PathPrefix::parse("/api").ok();
+        assert!(text(&routed).contains(" route=/api "));
+        assert!(json(&routed).contains("\"route\":\"/api\""));
     }
 
     #[test]

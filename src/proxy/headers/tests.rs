@@ -18,10 +18,13 @@ fn head(
         chain: None,
         secure: true,
         host: None,
+        prefix: None,
         trusted: false,
     };
     let mut outgoing = Outgoing {
         parts: &parts,
+        path: None,
+        prefix: None,
         host: "a.com",
         asked: "a.com",
         origin: &origin,
@@ -82,10 +85,13 @@ fn http_2_is_told_the_same_without_the_connection() {
         chain: None,
         secure: true,
         host: None,
+        prefix: None,
         trusted: false,
     };
     let outgoing = Outgoing {
         parts: &parts,
+        path: None,
+        prefix: None,
         host: "a.com:81",
         asked: "a.com:81",
         origin: &origin,

@@ -147,13 +147,13 @@ fn a_route_may_need_all_above_it() {
         "sites:\n  a.com: 1\n",
         "a.com/ü",
         &["2"],
-        "sites:\n  a.com:\n    upstream: 1\n    routes:\n      /ü: 2\n",
+        "sites:\n  a.com:\n    upstream: 1\n    routes:\n      /%C3%BC: 2\n",
     );
     add(
         "sites:\n  a.com: 1\n",
-        "a.com/{x}",
+        "a.com/x:",
         &["2"],
-        "sites:\n  a.com:\n    upstream: 1\n    routes:\n      \"/{x}\": 2\n",
+        "sites:\n  a.com:\n    upstream: 1\n    routes:\n      \"/x:\": 2\n",
     );
 }
 
