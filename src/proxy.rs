@@ -13,6 +13,7 @@ pub mod headers;
 mod hold;
 pub mod intake;
 pub mod origin;
+mod prefix;
 pub mod reply;
 mod respond;
 pub mod retry;

@@ -14,6 +14,7 @@ use http::request::Parts;
 use super::hold::{Hold, PAUSE_FIRST};
 use super::intake::Intake;
 use super::origin::Origin;
+use super::prefix::Stripped;
 use super::respond::respond;
 use super::retry::{self, Verdict};
 use super::strict::Admitted;
@@ -105,6 +106,9 @@ async fn run(
     };
     let (answer, lease) = attempts.run().await?;
     let mut response = respond(answer, request);
+    if route.strip_prefix {
+        Stripped::of(route, request).put_back(response.headers_mut());
+    }
     if let Some(sticky) = sticky
         && attempts.token != Some(lease.member.token())
         && let Some(cookie) = sticky.set(lease.member.token(), request.origin.secure)
