@@ -17,7 +17,7 @@ use ipnet::IpNet;
 
 use crate::diagnostic;
 use crate::host::HostPattern;
-use crate::path::PathPrefix;
+use crate::path::{self, PathPrefix};
 use crate::upstream;
 
 pub use crate::tls::{AuthoritySettings, CertificateFiles, Otherwise};
@@ -117,7 +117,7 @@ pub struct SiteConfig {
     /// Where it stands in the file, from 1.
     pub line: usize,
     pub certificate: Option<CertificateFiles>,
-    /// At least one; the longest prefix first.
+    /// At least one; in the order of their prefixes, the longest first.
     pub routes: Vec<RouteConfig>,
 }
 
@@ -146,9 +146,14 @@ impl SiteConfig {
         diagnostic::Path::root().key("sites").key(&self.name)
     }
 
-    /// The route of a path as it was sent.
+    /// The place of the route of a path in its normal form.
+    pub fn find(&self, path: &str) -> Option<usize> {
+        path::longest(&self.routes, |route| &route.prefix, path)
+    }
+
+    /// The route of a path in its normal form.
     pub fn route(&self, path: &str) -> Option<&RouteConfig> {
-        self.routes.iter().find(|route| route.prefix.holds(path))
+        self.routes.get(self.find(path)?)
     }
 }
 

@@ -8,6 +8,7 @@ mod host;
 mod listen;
 mod policy;
 mod redirect;
+mod route;
 mod site;
 mod upstream;
 mod value;

@@ -28,6 +28,7 @@ pub(super) struct File {
     pub(super) log: Shape<Log>,
     /// Policies of all sites, where a site does not say otherwise.
     /// Of the keys of a site only these: `host`, `plain_http`, `hsts`, `max_body`.
+    // Of one shape with a site, so that what belongs elsewhere can be told.
     pub(super) defaults: Shape<Site>,
     /// Host → site. A host is a name, or `"*.name"` for all names one label below.
     pub(super) sites: Shape<Entries<Shape<Site>>>,
@@ -76,16 +77,31 @@ pub(super) struct Log {
     pub(super) unknown: Entries<IgnoredAny>,
 }
 
-/// A site in its long form.
+/// A site or a route in its long form.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Site {
-    /// What answers: an endpoint, a list of them, or the long form.
+    /// What answers: an endpoint, a list of them, or the long form. A route
+    /// without it has that of its site.
     pub(super) upstream: Shape<Upstream>,
+    /// Of a site only. Path prefix → route: an endpoint, a list of them, or the
+    /// keys of a site but for `certificate` and this one; policies it does not
+    /// have are its site's. `/api` holds `/api` and all below it, not `/apix`;
+    /// the longest prefix that holds a path has it. Letters keep their case.
+    /// Held against the path without escapes of what needs none, `.` and `..`
+    /// segments and doubled slashes; a path that leads to two routes, as one
+    /// reads it (`%2F`, `;`), gets a 400. Absent: all paths go to the upstream.
+    pub(super) routes: Shape<Entries<Shape<Self>>>,
+    /// Of a route only: its endpoints see paths without the prefix (`/` for the
+    /// prefix alone), and are told of it in `X-Forwarded-Prefix`; `Location`,
+    /// `Content-Location`, `Refresh` and cookies' `Path` get it back. The path
+    /// is sent as it came; in its normal form where the prefix was spelled
+    /// otherwise. Absent: `off`.
+    pub(super) strip_prefix: Value,
     /// An `http://` or `https://` URL to send every request to instead;
     /// `{path}` in it is the request's path and query.
     pub(super) redirect: Value,
-    /// The certificate to show. Absent: one of `certificates.directory` by its names.
+    /// Of a site only: the certificate to show. Absent: one of `certificates.directory` by its names.
     pub(super) certificate: Shape<Certificate>,
     /// The `Host` an endpoint sees: `preserve`, `endpoint`, or a name. Absent: `preserve`.
     pub(super) host: Value,

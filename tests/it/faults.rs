@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hostmux::config::{
     CertificateFiles, Checked, Config, HostHeader, Hsts, ListenAddress, LogFormat, Otherwise,
-    PlainHttp, SiteConfig, Target,
+    PlainHttp, RouteConfig, SiteConfig, Target,
 };
 use hostmux::diagnostic::{Colour, Severity};
 use hostmux::upstream::protocol::EndpointName;
@@ -316,6 +316,62 @@ fallback: { redirect: \"https://a.test{path}\" }
         panic!("{:?}", fallback.routes[0].target);
     };
     assert_eq!(redirect.template, "https://a.test{path}");
+}
+
+#[test]
+fn a_route_says_what_differs_from_its_site() {
+    let site = only_site(
+        "defaults: { max_body: 1GiB }
+sites:
+  a.test:
+    upstream: 3000
+    host: endpoint
+    routes:
+      /api/: [3001, 3002]
+      /api/v2: { upstream: 3003, strip_prefix: on, host: b.test, max_body: off }
+      /%7B: { plain_http: serve }
+      /old: { redirect: \"https://a.test/new\" }
+",
+    );
+    let seen = |route: &RouteConfig| {
+        let leads_to = match &route.target {
+            Target::Upstream(upstream) => upstream.endpoints.len().to_string(),
+            Target::Inherited => "inherited".to_owned(),
+            Target::Redirect(redirect) => redirect.template.clone(),
+        };
+        let strips = if route.strip_prefix { " stripped" } else { "" };
+        let (prefix, line) = (&route.prefix, route.line);
+        let (host, plain_http, max_body) = (&route.host, route.plain_http, route.max_body);
+        format!("{prefix} {line} {leads_to}{strips} {host:?} {plain_http:?} {max_body:?}")
+    };
+    let got: Vec<String> = site.routes.iter().map(seen).collect();
+    let want = [
+        "/api/v2 8 1 stripped Name(\"b.test\") Redirect None",
+        "/%7B 9 inherited Endpoint Serve Some(1073741824)",
+        "/api 7 2 Endpoint Redirect Some(1073741824)",
+        "/old 10 https://a.test/new Endpoint Redirect Some(1073741824)",
+        "/ 3 1 Endpoint Redirect Some(1073741824)",
+    ];
+    assert_eq!(got, want);
+}
+
+#[test]
+fn a_site_may_have_routes_alone() {
+    let prefixes = |site: &SiteConfig| -> Vec<String> {
+        let routes = site.routes.iter();
+        routes.map(|route| route.prefix.to_string()).collect()
+    };
+    let config = valid(
+        "sites:
+  a.test: { routes: { /a: 3000 } }
+  b.test: { routes: { /: 3000, /b: { hsts: on } } }
+fallback: { routes: { /c: { upstream: 3000, strip_prefix: on } } }
+",
+    );
+    assert_eq!(prefixes(&config.sites[0]), ["/a"]);
+    assert_eq!(prefixes(&config.sites[1]), ["/b", "/"]);
+    assert_eq!(config.sites[1].routes[0].target, Target::Inherited);
+    assert_eq!(prefixes(&config.fallback.unwrap()), ["/c"]);
 }
 
 #[test]

@@ -30,9 +30,13 @@ pub(super) fn pattern(key: &str) -> Result<HostPattern, Wrong> {
             format!("`{key}` has a path, and a site is a host name"),
             "without the path",
         )
-        .help(format!(
-            "write the name alone, `{name}`; `routes` are not in this version of hostmux yet"
-        )));
+        .help(match name {
+            "" => format!("paths stand under the `routes` of their site:\n  routes:\n    {key}: …"),
+            _ => format!(
+                "write the name alone, and the path under its `routes`:\n{name}:\n  routes:\n    {}: …",
+                &key[name.len()..]
+            ),
+        }));
     }
     if key.contains([',', ' ', '\t']) {
         return Err(Wrong::new(

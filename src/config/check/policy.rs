@@ -56,6 +56,8 @@ impl Check<'_> {
             ("upstream", !is_absent(&written.upstream)),
             ("redirect", written.redirect != Value::Absent),
             ("certificate", !is_absent(&written.certificate)),
+            ("routes", !is_absent(&written.routes)),
+            ("strip_prefix", written.strip_prefix != Value::Absent),
         ];
         for (key, _) in of_a_site.into_iter().filter(|(_, there)| *there) {
             let help = match key {
@@ -73,7 +75,10 @@ impl Check<'_> {
                     Place::Key(at.key(key)),
                     format!("`{key}` cannot be a default of all sites"),
                 )
-                .label("belongs to one site")
+                .label(match key {
+                    "strip_prefix" => "belongs to one route",
+                    _ => "belongs to one site",
+                })
                 .help(help),
             );
         }
@@ -81,7 +86,8 @@ impl Check<'_> {
         self.policies(written, at, &Policies::default())
     }
 
-    /// The policies of a site, each its own or else that of `defaults`.
+    /// The policies of a site or a route, each its own or else that of
+    /// `defaults` or of the site.
     pub(super) fn policies(
         &mut self,
         written: &file::Site,

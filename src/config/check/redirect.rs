@@ -99,8 +99,25 @@ fn placeholders(text: &str) -> Result<(), Wrong> {
 /// The host a template leads to, if it is the same for all requests and the
 /// scheme's own port is meant.
 pub(super) fn host(redirect: &Redirect) -> Option<HostName> {
-    let rest = redirect.template.strip_prefix("https://")?;
-    HostName::parse(&rest[..rest.find(['/', '?', '#', '{']).unwrap_or(rest.len())]).ok()
+    redirect.template.strip_prefix("https://")?;
+    HostName::parse(split(redirect).0).ok()
+}
+
+/// The path a template leads to, as far as it is the same for all requests;
+/// `None`: that of the request.
+pub(super) fn path(redirect: &Redirect) -> Option<&str> {
+    let path = split(redirect).1;
+    match &path[..path.find(['?', '#', '{']).unwrap_or(path.len())] {
+        "" if path.starts_with('{') => None,
+        "" => Some("/"),
+        path => Some(path),
+    }
+}
+
+/// The host of a template, and what is behind it.
+fn split(redirect: &Redirect) -> (&str, &str) {
+    let (_, rest) = redirect.template.split_once("://").unwrap_or_default();
+    rest.split_at(rest.find(['/', '?', '#', '{']).unwrap_or(rest.len()))
 }
 
 #[cfg(test)]

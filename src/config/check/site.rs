@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 
 use super::policy::{Policies, is_absent};
 
+use super::route::has_target;
 use super::{Check, SMALLEST, endpoint, host, redirect, words};
 use crate::config::file::{self, Entries, Shape, Value};
 use crate::config::{CertificateFiles, SiteConfig, Target};
@@ -14,6 +15,7 @@ use crate::path::PathPrefix;
 use crate::upstream::Settings;
 
 const SITE: &str = "a port such as `8080`, a list of them, or the keys of a site";
+
 impl Check<'_> {
     pub(super) fn sites(
         &mut self,
@@ -229,43 +231,59 @@ impl Check<'_> {
         defaults: &Policies,
     ) -> Option<SiteConfig> {
         let line = self.line(at);
-        let (target, policies, certificate) = match written {
-            Shape::Mapping(written) => {
-                self.keys(&written.unknown, at, words::SITE, "a site");
-                let target = self.target(name, &hosts, written, at);
-                let policies = self.policies(written, at, defaults);
-                let certificate = self.certificate(&written.certificate, &at.key("certificate"));
-                (target?, policies, certificate?)
-            }
+        let mut site = SiteConfig {
+            name: name.to_owned(),
+            hosts,
+            line,
+            certificate: None,
+            routes: Vec::new(),
+        };
+        let written = match written {
+            Shape::Mapping(written) => written,
             Shape::Other(Value::Null | Value::Absent) => {
                 self.nothing_behind(name, at);
                 return None;
             }
             Shape::Other(value) => {
-                let endpoints = self.endpoints(value, at, SITE, None)?;
-                (
-                    Target::Upstream(Settings::of(endpoints)),
-                    defaults.clone(),
-                    None,
-                )
+                let target = self.endpoints(value, at, SITE, None).map(Settings::of)?;
+                let policies = defaults.clone();
+                let target = Target::Upstream(target);
+                site.routes = vec![policies.route(PathPrefix::root(), line, target, false)];
+                return Some(site);
             }
         };
-        let own = policies.route(PathPrefix::root(), line, target, false);
-        Some(SiteConfig {
-            name: name.to_owned(),
-            hosts,
-            line,
-            certificate,
-            routes: vec![own],
-        })
+        self.keys(&written.unknown, at, words::SITE, "a site");
+        if written.strip_prefix != Value::Absent {
+            let at = at.key("strip_prefix");
+            self.unknown_key("strip_prefix", &at, words::SITE, "a site");
+        }
+        let policies = self.policies(written, at, defaults);
+        let below = self.routes(written, at, &policies);
+        let own = match &below {
+            // Other paths are nobody's.
+            Some(routes) if !routes.is_empty() && !has_target(written) => None,
+            None if !has_target(written) => None,
+            Some(_) | None => Some(self.target(name, written, at)),
+        };
+        let certificate = self.certificate(&written.certificate, &at.key("certificate"));
+        let mut routes = below?;
+        if let Some(target) = own {
+            let own = policies.route(PathPrefix::root(), line, target?, false);
+            routes.push((own, at.clone()));
+        }
+        routes.sort_by(|(one, _), (other, _)| one.prefix.cmp(&other.prefix));
+        self.circles(&site.hosts, &routes);
+        site.certificate = certificate?;
+        site.routes = routes.into_iter().map(|(route, _)| route).collect();
+        Some(site)
     }
 
-    fn line(&self, at: &Path) -> usize {
+    pub(super) fn line(&self, at: &Path) -> usize {
         let span = self.places.span(&Place::Key(at.clone()));
         span.map_or(0, |span| span.line)
     }
 
-    fn nothing_behind(&mut self, name: &str, at: &Path) {
+    pub(super) fn nothing_behind(&mut self, name: &str, at: &Path) {
         // With lines left out, the value may stand in one of these.
         if self.whole {
             self.add(
@@ -279,13 +297,8 @@ impl Check<'_> {
         }
     }
 
-    fn target(
-        &mut self,
-        name: &str,
-        hosts: &[HostPattern],
-        written: &file::Site,
-        at: &Path,
-    ) -> Option<Target> {
+    /// What a site or a route leads to.
+    pub(super) fn target(&mut self, name: &str, written: &file::Site, at: &Path) -> Option<Target> {
         let upstream = !is_absent(&written.upstream);
         let to = written.redirect != Value::Absent;
         match (upstream, to) {
@@ -300,7 +313,7 @@ impl Check<'_> {
                     .other(Place::Key(at.key("upstream")), "would never be asked"),
                 );
                 self.upstream(&written.upstream, &at.key("upstream"));
-                self.redirect(hosts, &written.redirect, &at.key("redirect"));
+                self.redirect(&written.redirect, &at.key("redirect"));
                 None
             }
             (true, false) => self
@@ -316,7 +329,7 @@ impl Check<'_> {
                         .label("a redirect asks no endpoint"),
                     );
                 }
-                self.redirect(hosts, &written.redirect, &at.key("redirect"))
+                self.redirect(&written.redirect, &at.key("redirect"))
             }
             (false, false) => {
                 // An unknown key may be a misspelt one of the two.
@@ -335,20 +348,11 @@ impl Check<'_> {
         }
     }
 
-    fn redirect(&mut self, hosts: &[HostPattern], value: &Value, at: &Path) -> Option<Target> {
+    fn redirect(&mut self, value: &Value, at: &Path) -> Option<Target> {
         let text = self.text(value, at, "a URL such as `https://new.example.com{path}`")??;
         let place = Place::Value(at.clone());
         match redirect::redirect(&text) {
-            Ok(redirect) => {
-                let to = redirect::host(&redirect);
-                if to.is_some_and(|to| hosts.contains(&HostPattern::Exact(to))) {
-                    self.add(
-                        Diagnostic::warning(place, "this redirect leads to its own site")
-                            .label("a client that follows it goes round in a circle"),
-                    );
-                }
-                Some(Target::Redirect(redirect))
-            }
+            Ok(redirect) => Some(Target::Redirect(redirect)),
             Err(wrong) => {
                 self.add(wrong.at(place));
                 None

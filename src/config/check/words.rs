@@ -23,6 +23,16 @@ pub(super) const SITE: &[&str] = &[
     "hsts",
     "certificate",
     "max_body",
+    "routes",
+];
+pub(super) const ROUTE: &[&str] = &[
+    "upstream",
+    "redirect",
+    "strip_prefix",
+    "host",
+    "plain_http",
+    "hsts",
+    "max_body",
 ];
 pub(super) const HSTS: &[&str] = &["max_age", "include_subdomains", "preload"];
 pub(super) const CERTIFICATE: &[&str] = &["chain", "key"];
@@ -44,6 +54,7 @@ pub(super) const REQUIRED: &[&str] = &[
     "key",
     "max_age",
     "redirect",
+    "routes",
     "upstream",
 ];
 
@@ -59,8 +70,6 @@ pub(super) const NOT_YET: &[&str] = &[
     "weight",
     "backup",
     "max_connections",
-    "routes",
-    "strip_prefix",
     "allow",
     "deny",
     "rate_limit",
@@ -81,6 +90,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("`log`", LOG),
     ("a site or `defaults`", POLICIES),
     ("a site", SITE),
+    ("a route", ROUTE),
     ("`hsts`", HSTS),
     ("`certificate`", CERTIFICATE),
     ("`upstream`", UPSTREAM),
@@ -126,6 +136,19 @@ const ELSEWHERE: &[(&str, &[&str])] = &[
         &["catch_all", "default", "default_server", "default_site"],
     ),
     ("certificate", &["cert", "ssl", "ssl_certificate"]),
+    (
+        "routes",
+        &["handle", "location", "locations", "paths", "prefixes"],
+    ),
+    (
+        "strip_prefix",
+        &[
+            "handle_path",
+            "strip_path",
+            "stripprefix",
+            "uri_strip_prefix",
+        ],
+    ),
     (
         "chain",
         &["cert", "certificate", "crt", "file", "fullchain"],
@@ -201,6 +224,12 @@ pub(super) fn unknown_key(key: &str, at: &Path, known: &[&str], of: &str) -> Dia
         return fault.help(
             "certificates of endpoints are always verified: give the CA or the endpoint's own certificate with `ca`, or the name with `name`",
         );
+    }
+    if key.starts_with('/') && (known == SITE || known == POLICIES) {
+        let fault = fault.label("looks like a route");
+        return fault.help(format!(
+            "routes stand under `routes` of a site:\nroutes:\n  {key}: …"
+        ));
     }
     let names = match known {
         [one] => format!("key here is `{one}`"),
