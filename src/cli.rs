@@ -43,7 +43,7 @@ enum Command {
     Demo(DemoArguments),
     /// Print every fault and warning of sites.yaml; exit 1 if there is a fault
     Check(CheckArguments),
-    /// Tell which site, endpoint and certificate would serve a URL, and why
+    /// Tell which site, route, endpoint and certificate would serve a URL, and why
     Lookup(LookupArguments),
 }
 

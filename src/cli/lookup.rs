@@ -1,4 +1,4 @@
-//! `hostmux lookup URL`: which site, endpoint and certificate would serve it, and why.
+//! `hostmux lookup URL`: which site, route, endpoint and certificate would serve it, and why.
 
 #![allow(clippy::print_stdout)]
 
@@ -10,9 +10,10 @@ use http::Uri;
 use serde_json::{Value, json};
 
 use super::{FAILED, load};
-use crate::config::{Config, Otherwise, PlainHttp, SiteConfig, Target};
+use crate::config::{Config, Otherwise, PlainHttp, RouteConfig, SiteConfig, Target};
 use crate::diagnostic::Colour;
 use crate::host::Authority;
+use crate::path::spelling::{self, Ambiguous};
 use crate::tls::{Identity, Inventory, Origin, Which};
 
 pub(super) fn run(url: &str, named: Option<PathBuf>, as_json: bool) -> anyhow::Result<ExitCode> {
@@ -73,13 +74,9 @@ fn lookup(url: &str, config: &Config, inventory: &Inventory) -> anyhow::Result<V
         found["certificate"] = certificate(config, inventory, &name).into();
     }
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let Some(route) = site.route(uri.path()) else {
-        found["leads_to"] = "no route holds the path: 404".into();
+    let Some(route) = route(site, uri.path(), &mut found) else {
         return Ok(found);
     };
-    if site.routes.len() > 1 {
-        found["route"] = format!("{} (line {})", route.prefix, route.line).into();
-    }
     // The site's own upstream is that of its route `/`.
     let target = match &route.target {
         Target::Inherited => site.route("/").map(|own| &own.target),
@@ -100,6 +97,40 @@ fn lookup(url: &str, config: &Config, inventory: &Inventory) -> anyhow::Result<V
     }
     .into();
     Ok(found)
+}
+
+/// The route of a path, told with its reason, and how the endpoint sees the path.
+fn route<'c>(site: &'c SiteConfig, path: &str, found: &mut Value) -> Option<&'c RouteConfig> {
+    if let [only] = site.routes.as_slice()
+        && only.prefix.is_root()
+    {
+        return Some(only);
+    }
+    let (route, path_sent) = match spelling::resolve(path, |path| site.find(path)) {
+        Ok((Some(route), path_sent)) => (&site.routes[route], path_sent),
+        Ok((None, _)) => {
+            found["leads_to"] = "no route holds the path: 404".into();
+            return None;
+        }
+        Err(Ambiguous) => {
+            found["leads_to"] = "the path can be read as one of two routes: 400".into();
+            return None;
+        }
+    };
+    found["route"] = format!("{} (line {})", route.prefix, route.line).into();
+    let why = match route.prefix.is_root() {
+        true => "no longer prefix holds the path",
+        false => "the longest prefix that holds the path",
+    };
+    found["route_why"] = why.into();
+    let seen = match route.strip_prefix {
+        true => route.prefix.strip(&path_sent),
+        false => path_sent.as_ref().into(),
+    };
+    if seen != path {
+        found["path"] = format!("{seen}, as the endpoint sees it").into();
+    }
+    Some(route)
 }
 
 /// The site of a name, as the running table finds it.

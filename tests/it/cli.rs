@@ -292,6 +292,20 @@ fn lookup_tells_who_would_answer() {
         assert_eq!(ended.code, Some(code), "{url}: {}", ended.err);
         assert!(ended.out.contains(words), "{url}: {}", ended.out);
     }
+    let routes = "sites:\n  a.test:\n    upstream: 1\n    routes:\n      /v1: { upstream: 2, strip_prefix: on }\n      /v1/x: 3\n";
+    for (url, words) in [
+        (
+            "a.test/v1/y?z",
+            "/v1 (line 5)\nroute_why    the longest prefix",
+        ),
+        ("a.test/v1/y?z", "path         /y, as the endpoint sees it"),
+        ("a.test/v1/x/y", "localhost:3"),
+        ("a.test/w", "/ (line 2)\nroute_why    no longer prefix"),
+        ("a.test/v1%2fx", "400"),
+    ] {
+        let ended = run(&["lookup", url], &[("sites.yaml", routes)], "");
+        assert!(ended.out.contains(words), "{url}: {}", ended.out);
+    }
     let nobody = run(
         &["lookup", "none.test"],
         &[("sites.yaml", "sites:\n  a.test: 8080\n")],

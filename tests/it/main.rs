@@ -27,6 +27,7 @@ mod proxy_protocol;
 mod readme;
 mod refusals;
 mod retry;
+mod routes;
 mod routing;
 mod tls;
 
