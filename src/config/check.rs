@@ -4,6 +4,7 @@
 //! then left out, so that nothing is said that only follows from it.
 
 mod endpoint;
+mod endpoints;
 mod host;
 mod listen;
 mod policy;

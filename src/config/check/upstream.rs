@@ -1,9 +1,7 @@
 //! `upstream`: the endpoints behind a site, and how long they may take.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
-use super::{Check, endpoint, words};
+use super::endpoints::ENDPOINT;
+use super::{Check, words};
 use crate::config::file::{self, Shape, Value};
 use crate::diagnostic::{Diagnostic, Path, Place};
 use crate::tls::AuthoritySettings;
@@ -13,7 +11,6 @@ use crate::upstream::{
     TlsSettings, WAIT_FOR_ENDPOINT,
 };
 
-const ENDPOINT: &str = "a port such as `8080`, an address such as `10.0.0.7:8080`, or `unix:/path`";
 const TLS: &str = "`{ ca: FILE, name: NAME }`, or one of the two";
 
 impl Check<'_> {
@@ -65,151 +62,8 @@ impl Check<'_> {
         })
     }
 
-    /// One endpoint or a list of them.
-    pub(super) fn endpoints(
-        &mut self,
-        value: &Value,
-        at: &Path,
-        what: &str,
-        tls: Option<&TlsSettings>,
-    ) -> Option<Vec<EndpointSettings>> {
-        let list = match value {
-            Value::List(list) if list.is_empty() => {
-                self.add(
-                    Diagnostic::error(Place::Value(at.clone()), "a list of endpoints is empty")
-                        .label("nothing to send requests to")
-                        .help("write `[8080]` with the ports that answer"),
-                );
-                return None;
-            }
-            Value::List(list) => list,
-            Value::Absent
-            | Value::Null
-            | Value::Switch(_)
-            | Value::Number(_)
-            | Value::Text(_)
-            | Value::Mapping(_) => {
-                return self
-                    .endpoint(value, at, what, tls)
-                    .map(|endpoint| vec![endpoint]);
-            }
-        };
-        let mut first: HashMap<EndpointSettings, Path> = HashMap::new();
-        let mut endpoints = Some(Vec::with_capacity(list.len()));
-        for (n, value) in list.iter().enumerate() {
-            let at = at.at(n);
-            let endpoint = self.endpoint(value, &at, ENDPOINT, tls);
-            if let Some(endpoint) = &endpoint {
-                match first.entry(endpoint.clone()) {
-                    Entry::Vacant(entry) => {
-                        entry.insert(at.clone());
-                    }
-                    Entry::Occupied(first) => self.add(
-                        Diagnostic::warning(
-                            Place::Value(at),
-                            format!("the endpoint `{endpoint}` is here twice"),
-                        )
-                        .label("again here")
-                        .help("it takes two turns of each round")
-                        .other(Place::Value(first.get().clone()), "first here"),
-                    ),
-                }
-            }
-            endpoints = endpoints.zip(endpoint).map(|(mut endpoints, endpoint)| {
-                endpoints.push(endpoint);
-                endpoints
-            });
-        }
-        endpoints
-    }
-
-    /// One endpoint. `tls`: what its upstream says of all of them.
-    fn endpoint(
-        &mut self,
-        value: &Value,
-        at: &Path,
-        what: &str,
-        tls: Option<&TlsSettings>,
-    ) -> Option<EndpointSettings> {
-        if let Value::Mapping(entries) = value {
-            return self.endpoint_in_long(entries, at, tls);
-        }
-        let mut endpoint = self.endpoint_in_short(value, at, what)?;
-        if let ProtocolSettings::Tls(own) = &mut endpoint.protocol {
-            if let Some(tls) = tls {
-                *own = tls.clone();
-            }
-            self.trusts(own, at);
-        }
-        Some(endpoint)
-    }
-
-    fn endpoint_in_short(
-        &mut self,
-        value: &Value,
-        at: &Path,
-        what: &str,
-    ) -> Option<EndpointSettings> {
-        let text = self.text(value, at, what)??;
-        let place = Place::Value(at.clone());
-        match endpoint::endpoint(&text) {
-            Ok(endpoint) => {
-                self.doubts(&endpoint.address, place);
-                Some(endpoint)
-            }
-            Err(wrong) => {
-                self.add(wrong.at(place));
-                None
-            }
-        }
-    }
-
-    /// `{ address: https://8443, tls: … }`; the other keys of this form come later.
-    fn endpoint_in_long(
-        &mut self,
-        entries: &[(String, Value)],
-        at: &Path,
-        of_all: Option<&TlsSettings>,
-    ) -> Option<EndpointSettings> {
-        let mut endpoint = None;
-        let mut tls = Some(None);
-        let mut unknown = false;
-        for (key, value) in entries {
-            let at = at.key(key);
-            match key.as_str() {
-                "address" => endpoint = self.endpoint_in_short(value, &at, ENDPOINT),
-                "tls" => tls = self.tls(value, &at),
-                _ => {
-                    unknown = true;
-                    self.unknown_key(key, &at, words::ENDPOINT, "an endpoint");
-                }
-            }
-        }
-        if !unknown && !entries.iter().any(|(key, _)| key == "address") {
-            self.add(
-                Diagnostic::error(Place::Value(at.clone()), "an endpoint has no `address`")
-                    .label(format!("expected {ENDPOINT}")),
-            );
-        }
-        let (mut endpoint, tls) = (endpoint?, tls?);
-        match (&mut endpoint.protocol, tls) {
-            (ProtocolSettings::Tls(settings), tls) => {
-                if let Some(tls) = tls.or_else(|| of_all.cloned()) {
-                    *settings = tls;
-                }
-                self.trusts(settings, &at.key("address"));
-            }
-            (ProtocolSettings::Http1 | ProtocolSettings::H2c, Some(_)) => {
-                self.add(not_secured(&at.key("tls"), Some(&endpoint.address)));
-                return None;
-            }
-            (ProtocolSettings::Http1 | ProtocolSettings::H2c, None) => {}
-        }
-        Some(endpoint)
-    }
-
     /// `tls`: whom to trust, and whom to expect.
-    fn tls(&mut self, written: &Value, at: &Path) -> Option<Option<TlsSettings>> {
+    pub(super) fn tls(&mut self, written: &Value, at: &Path) -> Option<Option<TlsSettings>> {
         let entries = match written {
             Value::Absent => return Some(None),
             Value::Mapping(entries) => entries,
@@ -270,32 +124,10 @@ impl Check<'_> {
     }
 
     /// An endpoint without a CA of its own needs the system's.
-    fn trusts(&mut self, tls: &TlsSettings, at: &Path) {
+    pub(super) fn trusts(&mut self, tls: &TlsSettings, at: &Path) {
         if tls.ca.is_none() {
             let at = at.clone();
             self.authorities.push(AuthoritySettings { at, ca: None });
-        }
-    }
-
-    /// What is likely a mistake, but can be served.
-    fn doubts(&mut self, address: &Address, place: Place) {
-        if let Some((scheme, listener)) = self.own_listener(address) {
-            self.add(
-                Diagnostic::warning(place, format!("`{address}` is hostmux itself"))
-                    .label(format!("`listen.{scheme}` is {listener}"))
-                    .help("a request would come back to hostmux and be refused (508): write the port of your server"),
-            );
-        } else if let Address::Socket(socket) = address
-            && socket.ip().is_unspecified()
-        {
-            self.add(
-                Diagnostic::warning(place, format!("`{socket}` is an address to listen on"))
-                    .label("not one to connect to")
-                    .help(format!(
-                        "write `{}` for a port of this machine",
-                        socket.port()
-                    )),
-            );
         }
     }
 }
@@ -308,7 +140,7 @@ fn is_secured(protocol: &ProtocolSettings) -> bool {
 }
 
 /// `tls` where nothing is encrypted.
-fn not_secured(at: &Path, endpoint: Option<&Address>) -> Diagnostic {
+pub(super) fn not_secured(at: &Path, endpoint: Option<&Address>) -> Diagnostic {
     let fault = Diagnostic::error(
         Place::Key(at.clone()),
         "`tls` is for endpoints that speak TLS",
