@@ -5,6 +5,7 @@
 
 mod check;
 mod demo;
+mod endpoints;
 mod load;
 mod lookup;
 mod run;

@@ -4,8 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::FAILED;
 use super::load::{self, Loaded};
+use super::{FAILED, endpoints};
 use crate::config::{Config, ListenAddress, SiteConfig, Target};
 use crate::diagnostic::{Colour, Severity};
 
@@ -72,7 +72,7 @@ fn summary(config: &Config) -> String {
     let own = |site: &'_ SiteConfig| site.route("/").map(|route| route.target.clone());
     let fallback = match config.fallback.as_ref().and_then(own) {
         None | Some(Target::Inherited) => String::new(),
-        Some(Target::Upstream(upstream)) => format!(", fallback {}", joined(&upstream.endpoints)),
+        Some(Target::Upstream(upstream)) => format!(", fallback {}", endpoints::told(&upstream)),
         Some(Target::Redirect(redirect)) => format!(", fallback to {}", redirect.template),
     };
     let listeners = |scheme: &str, addresses: &[ListenAddress]| match addresses {

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use http::Uri;
 use serde_json::{Value, json};
 
-use super::{FAILED, load};
+use super::{FAILED, endpoints, load};
 use crate::config::{Config, Otherwise, PlainHttp, RouteConfig, SiteConfig, Target};
 use crate::diagnostic::Colour;
 use crate::host::Authority;
@@ -88,11 +88,7 @@ fn lookup(url: &str, config: &Config, inventory: &Inventory) -> anyhow::Result<V
         (Some(Target::Redirect(redirect)), _) => {
             format!("308 to {}", redirect.template.replace("{path}", path))
         }
-        (Some(Target::Upstream(upstream)), _) => {
-            let endpoints: Vec<String> =
-                upstream.endpoints.iter().map(ToString::to_string).collect();
-            endpoints.join(", in turns with ")
-        }
+        (Some(Target::Upstream(upstream)), _) => endpoints::told(upstream),
         (Some(Target::Inherited) | None, _) => "nothing: 404".to_owned(),
     }
     .into();

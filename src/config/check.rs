@@ -3,8 +3,10 @@
 //! No check stops at the first fault. A value that is wrong is told once and
 //! then left out, so that nothing is said that only follows from it.
 
+mod eject;
 mod endpoint;
 mod endpoints;
+mod health;
 mod host;
 mod listen;
 mod policy;
@@ -253,6 +255,14 @@ impl Check<'_> {
         });
         let needed = fallback.is_none() && !stray;
         let sites = self.sites(sites, &top.key("sites"), &policies, needed);
+        let (mut sites, mut fallback) = (sites, fallback);
+        for site in sites
+            .iter_mut()
+            .flatten()
+            .chain(fallback.iter_mut().flatten())
+        {
+            health::ask_as_clients_do(site);
+        }
         Some(Config {
             listen: listen?,
             certificates: certificates?,

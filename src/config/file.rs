@@ -146,8 +146,28 @@ pub(super) struct Certificate {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Upstream {
-    /// One or several, taken in turns. Required.
+    /// One or several. In long, `{ address: 8080, weight: 2, backup: on }`:
+    /// `weight` is its share of the requests beside the others', 0 to 256, 0
+    /// for none (absent: 1); a `backup` is asked only when none of the others
+    /// can be (absent: `off`). Required.
     pub(super) endpoints: Value,
+    /// Which endpoint a request goes to, by their weights: `round_robin`, in
+    /// turns; `random`; `least_requests`, the one with the fewest under way;
+    /// `two_choices`, the better of two taken at random; `client_hash`, the
+    /// same for the same client address. Absent: `round_robin`.
+    pub(super) balance: Value,
+    /// `cookie`: a client stays with its endpoint, by a signed cookie that says
+    /// nothing of it; when that is gone it moves. Absent: `off`.
+    pub(super) sticky: Value,
+    /// Whether endpoints are asked now and then if they are well: a path such
+    /// as `/healthz`, `tcp` for a connection alone, or the long form. Absent: `off`.
+    pub(super) health_check: Shape<HealthCheck>,
+    /// When an endpoint that fails is left alone for a while: `on`, `off`, or
+    /// the long form. Absent: `on`.
+    pub(super) eject: Shape<Eject>,
+    /// The most requests under way at one endpoint; more wait, for as long as
+    /// `wait_for_endpoint` says. Absent: `off`, no bound.
+    pub(super) max_connections: Value,
     /// How long a request waits for a loopback endpoint that refuses, which is
     /// probably restarting. Absent: `5s`; `0s`: not at all.
     pub(super) wait_for_endpoint: Value,
@@ -161,6 +181,43 @@ pub(super) struct Upstream {
     /// (absent: the address's host).
     /// An endpoint in long may have its own.
     pub(super) tls: Value,
+    #[serde(flatten)]
+    pub(super) unknown: Entries<IgnoredAny>,
+}
+
+/// How endpoints are asked if they are well.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct HealthCheck {
+    /// What is asked for. Absent: a connection is enough.
+    pub(super) path: Value,
+    /// The `Host` of the question. Absent: that of a request to the site.
+    pub(super) host: Value,
+    /// The time from one question to the next. Absent: `5s`.
+    pub(super) every: Value,
+    /// How long an answer may take; at most `every`. Absent: `2s`, or `every`
+    /// where that is less.
+    pub(super) timeout: Value,
+    /// The statuses that are well: one, or a range of them. Absent: `200-399`.
+    pub(super) status: Value,
+    /// Failures in a row after which an endpoint gets no more requests. Absent: 3.
+    pub(super) down_after: Value,
+    /// Successes in a row after which it gets them again. Absent: 2.
+    pub(super) up_after: Value,
+    #[serde(flatten)]
+    pub(super) unknown: Entries<IgnoredAny>,
+}
+
+/// When an endpoint is left alone.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Eject {
+    /// Failures in a row that are enough. Absent: 5.
+    pub(super) after: Value,
+    /// How long the first time lasts; each that follows at once is twice as
+    /// long as the last, up to `5m`. Absent: `10s`.
+    #[serde(rename = "for")]
+    pub(super) length: Value,
     #[serde(flatten)]
     pub(super) unknown: Entries<IgnoredAny>,
 }

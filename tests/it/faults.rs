@@ -11,8 +11,11 @@ use hostmux::config::{
     PlainHttp, RouteConfig, SiteConfig, Target,
 };
 use hostmux::diagnostic::{Colour, Severity};
+use hostmux::upstream::balance::Balance;
+use hostmux::upstream::eject::Eject;
+use hostmux::upstream::health::HealthCheck;
 use hostmux::upstream::protocol::EndpointName;
-use hostmux::upstream::{Address, ConnectTimeout, ProtocolSettings, TlsSettings};
+use hostmux::upstream::{Address, ConnectTimeout, ProtocolSettings, Settings, TlsSettings};
 
 /// The least number of broken files; fewer means that the folder was not found.
 const FILES_MIN: usize = 70;
@@ -129,6 +132,10 @@ fn the_defaults_are_as_documented() {
     assert_eq!(upstream.connect_timeout, ConnectTimeout::ByDistance);
     assert_eq!(upstream.response_timeout, Duration::from_secs(300));
     assert_eq!(upstream.wait_for_endpoint, Duration::from_secs(5));
+    assert_eq!(upstream.balance, Balance::RoundRobin);
+    assert_eq!(upstream.eject, Some(Eject::default()));
+    let off = (upstream.sticky, upstream.max_connections);
+    assert_eq!((off, &upstream.health_check), ((false, None), &None));
 }
 
 #[test]
@@ -218,6 +225,129 @@ fn tls_of_an_upstream_is_that_of_its_endpoints_unless_they_have_their_own() {
         ),
     ];
     assert_eq!(read, want);
+}
+
+#[track_caller]
+fn upstream_of(site: &SiteConfig) -> &Settings {
+    let Target::Upstream(upstream) = &site.routes[0].target else {
+        panic!("{site:?}");
+    };
+    upstream
+}
+
+#[track_caller]
+fn upstream_with(keys: &str) -> Settings {
+    let text = format!("sites: {{ a.test: {{ upstream: {{ endpoints: [1, 2], {keys} }} }} }}\n");
+    upstream_of(&only_site(&text)).clone()
+}
+
+#[test]
+fn how_endpoints_share_requests() {
+    for (word, want) in [
+        ("round_robin", Balance::RoundRobin),
+        ("random", Balance::Random),
+        ("least_requests", Balance::LeastRequests),
+        ("two_choices", Balance::TwoChoices),
+        ("client_hash", Balance::ClientHash),
+    ] {
+        assert_eq!(upstream_with(&format!("balance: {word}")).balance, want);
+    }
+    assert!(upstream_with("sticky: cookie").sticky);
+    assert!(!upstream_with("sticky: off").sticky && !upstream_with("sticky: false").sticky);
+    assert_eq!(upstream_with("max_connections: 7").max_connections, Some(7));
+    assert_eq!(upstream_with("max_connections: off").max_connections, None);
+    let site = only_site(
+        "sites: { a.test: [1, { address: 2, weight: 256 }, { address: 3, weight: 0, backup: on }] }",
+    );
+    let endpoints = upstream_of(&site).endpoints.iter();
+    let got: Vec<_> = endpoints
+        .map(|endpoint| (endpoint.weight, endpoint.backup))
+        .collect();
+    assert_eq!(got, [(1, false), (256, false), (0, true)]);
+}
+
+#[test]
+fn when_an_endpoint_is_left_alone() {
+    let check = |written: &str, want: Option<(u32, u64)>| {
+        let got = upstream_with(&format!("eject: {written}")).eject;
+        let got = got.map(|eject| (eject.after, eject.first.as_secs()));
+        assert_eq!(got, want, "{written}");
+    };
+    check("on", Some((5, 10)));
+    check("off", None);
+    check("false", None);
+    check("{}", Some((5, 10)));
+    check("{ after: 1 }", Some((1, 10)));
+    check("{ after: 3, for: 1h }", Some((3, 3600)));
+}
+
+#[test]
+fn how_endpoints_are_asked_if_they_are_well() {
+    let path = |path: &str| HealthCheck {
+        path: Some(path.to_owned()),
+        host: Some("a.test".to_owned()),
+        every: Duration::from_secs(5),
+        timeout: Duration::from_secs(2),
+        status: 200..=399,
+        down_after: 3,
+        up_after: 2,
+    };
+    let tcp = HealthCheck {
+        path: None,
+        host: None,
+        ..path("/")
+    };
+    let check = |written: &str, want: Option<HealthCheck>| {
+        let got = upstream_with(&format!("health_check: {written}")).health_check;
+        assert_eq!(got, want, "{written}");
+    };
+    check("off", None);
+    check("tcp", Some(tcp.clone()));
+    check("{}", Some(tcp));
+    check("/healthz", Some(path("/healthz")));
+    check("{ path: /healthz }", Some(path("/healthz")));
+    let quick = HealthCheck {
+        every: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
+        ..path("/")
+    };
+    check("{ path: /, every: 1s }", Some(quick));
+    let all = HealthCheck {
+        host: Some("b.test:81".to_owned()),
+        every: Duration::from_secs(60),
+        timeout: Duration::from_secs(60),
+        status: 204..=204,
+        down_after: 1,
+        up_after: 9,
+        ..path("/a?b=c")
+    };
+    check(
+        "{ path: /a?b=c, host: \"b.test:81\", every: 1m, timeout: 60s, status: 204, down_after: 1, up_after: 9 }",
+        Some(all),
+    );
+}
+
+#[test]
+fn a_health_check_asks_for_the_host_that_clients_do() {
+    let check = |text: &str, want: Option<&str>| {
+        let config = valid(text);
+        let site = config.sites.first().or(config.fallback.as_ref()).unwrap();
+        let check = upstream_of(site).health_check.as_ref().unwrap();
+        assert_eq!(check.host.as_deref(), want, "{text}");
+    };
+    let of = |site: &str, more: &str| {
+        format!("{site}: {{ upstream: {{ endpoints: 1, health_check: {{ path: / }} }}{more} }}")
+    };
+    let sites = |site: &str, more: &str| format!("sites: {{ {} }}\n", of(site, more));
+    check(&sites("Bücher.test", ""), Some("xn--bcher-kva.test"));
+    check(&sites("a.test", ", host: preserve"), Some("a.test"));
+    check(&sites("a.test", ", host: endpoint"), None);
+    check(&sites("a.test", ", host: b.test:1"), Some("b.test:1"));
+    check(&sites("\"*.a.test\"", ""), None);
+    check(&sites("\"*.a.test\"", ", host: b.test"), Some("b.test"));
+    check(&of("fallback", ""), None);
+    let defaults = format!("defaults: {{ host: endpoint }}\n{}", sites("a.test", ""));
+    check(&defaults, None);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::upstream::not_secured;
 use super::{Check, endpoint, words};
 use crate::config::file::Value;
 use crate::diagnostic::{Diagnostic, Path, Place};
+use crate::upstream::registry::{MEMBERS_MAX, WEIGHT_MAX};
 use crate::upstream::{Address, EndpointSettings, ProtocolSettings, TlsSettings};
 
 pub(super) const ENDPOINT: &str =
@@ -37,18 +38,30 @@ impl Check<'_> {
             | Value::Number(_)
             | Value::Text(_)
             | Value::Mapping(_) => {
-                return self
-                    .endpoint(value, at, what, tls)
-                    .map(|endpoint| vec![endpoint]);
+                let endpoint = self.endpoint(value, at, what, tls)?;
+                return self.shares(vec![endpoint], |_| at.clone());
             }
         };
+        if list.len() > MEMBERS_MAX {
+            self.add(
+                Diagnostic::error(Place::Value(at.at(MEMBERS_MAX)), "too many endpoints")
+                    .label(format!("an upstream has {MEMBERS_MAX} at most")),
+            );
+            return None;
+        }
         let mut first: HashMap<EndpointSettings, Path> = HashMap::new();
         let mut endpoints = Some(Vec::with_capacity(list.len()));
         for (n, value) in list.iter().enumerate() {
             let at = at.at(n);
             let endpoint = self.endpoint(value, &at, ENDPOINT, tls);
             if let Some(endpoint) = &endpoint {
-                match first.entry(endpoint.clone()) {
+                // Whatever share each has: it is the same endpoint.
+                let same = EndpointSettings {
+                    weight: 1,
+                    backup: false,
+                    ..endpoint.clone()
+                };
+                match first.entry(same) {
                     Entry::Vacant(entry) => {
                         entry.insert(at.clone());
                     }
@@ -58,7 +71,7 @@ impl Check<'_> {
                             format!("the endpoint `{endpoint}` is here twice"),
                         )
                         .label("again here")
-                        .help("it takes two turns of each round")
+                        .help("it counts once; a larger share of the requests is its `weight`")
                         .other(Place::Value(first.get().clone()), "first here"),
                     ),
                 }
@@ -68,7 +81,37 @@ impl Check<'_> {
                 endpoints
             });
         }
-        endpoints
+        self.shares(endpoints?, |n| at.at(n))
+    }
+
+    /// Whether somebody gets the requests. `at`: where an endpoint stands.
+    fn shares(
+        &mut self,
+        endpoints: Vec<EndpointSettings>,
+        at: impl Fn(usize) -> Path,
+    ) -> Option<Vec<EndpointSettings>> {
+        if endpoints.iter().all(|endpoint| endpoint.weight == 0) {
+            self.add(
+                Diagnostic::error(
+                    Place::Value(at(0).key("weight")),
+                    "no endpoint has a weight above 0",
+                )
+                .label("nothing gets the requests")
+                .help("a weight of 0 takes one endpoint out while others serve"),
+            );
+            return None;
+        }
+        if endpoints.iter().all(|endpoint| endpoint.backup) {
+            self.add(
+                Diagnostic::warning(
+                    Place::Key(at(0).key("backup")),
+                    "every endpoint is a `backup`",
+                )
+                .label("of no other")
+                .help("they serve as if none were: remove the key, or name the endpoint that they are for"),
+            );
+        }
+        Some(endpoints)
     }
 
     /// One endpoint. `tls`: what its upstream says of all of them.
@@ -112,7 +155,7 @@ impl Check<'_> {
         }
     }
 
-    /// `{ address: https://8443, tls: … }`; the other keys of this form come later.
+    /// `{ address: https://8443, weight: 2, backup: on, tls: … }`
     fn endpoint_in_long(
         &mut self,
         entries: &[(String, Value)],
@@ -120,12 +163,15 @@ impl Check<'_> {
         of_all: Option<&TlsSettings>,
     ) -> Option<EndpointSettings> {
         let mut endpoint = None;
+        let (mut weight, mut backup) = (Some(None), Some(None));
         let mut tls = Some(None);
         let mut unknown = false;
         for (key, value) in entries {
             let at = at.key(key);
             match key.as_str() {
                 "address" => endpoint = self.endpoint_in_short(value, &at, ENDPOINT),
+                "weight" => weight = self.weight(value, &at),
+                "backup" => backup = self.switch(value, &at),
                 "tls" => tls = self.tls(value, &at),
                 _ => {
                     unknown = true;
@@ -140,6 +186,8 @@ impl Check<'_> {
             );
         }
         let (mut endpoint, tls) = (endpoint?, tls?);
+        endpoint.weight = weight?.unwrap_or(endpoint.weight);
+        endpoint.backup = backup?.unwrap_or(endpoint.backup);
         match (&mut endpoint.protocol, tls) {
             (ProtocolSettings::Tls(settings), tls) => {
                 if let Some(tls) = tls.or_else(|| of_all.cloned()) {
@@ -154,6 +202,32 @@ impl Check<'_> {
             (ProtocolSettings::Http1 | ProtocolSettings::H2c, None) => {}
         }
         Some(endpoint)
+    }
+
+    /// 0 to [`WEIGHT_MAX`].
+    fn weight(&mut self, value: &Value, at: &Path) -> Option<Option<u16>> {
+        let Some(text) = self.text(value, at, "a weight such as `2`")? else {
+            return Some(None);
+        };
+        let weight = text.parse().ok().filter(|weight| *weight <= WEIGHT_MAX);
+        if weight.is_none() {
+            let whole = text
+                .parse::<f64>()
+                .is_ok_and(|number| number.fract() == 0.0);
+            let fault = Diagnostic::error(
+                Place::Value(at.clone()),
+                format!("`{text}` is not a weight"),
+            )
+            .label(format!("whole numbers from 0 to {WEIGHT_MAX}"));
+            self.add(match whole {
+                true => fault,
+                false => fault.help(
+                    "weights are shares of each other: `1` and `3` are a quarter and the rest",
+                ),
+            });
+            return None;
+        }
+        Some(weight)
     }
 
     /// What is likely a mistake, but can be served.

@@ -217,14 +217,7 @@ impl Check<'_> {
     }
 
     fn max_body(&mut self, value: &Value, at: &Path) -> Option<Option<Option<u64>>> {
-        let off = match value {
-            Value::Switch(on) => !on,
-            Value::Text(text) => text.eq_ignore_ascii_case("off"),
-            Value::Absent | Value::Null | Value::Number(_) | Value::List(_) | Value::Mapping(_) => {
-                false
-            }
-        };
-        if off {
+        if value::is_off(value) {
             return Some(Some(None));
         }
         let bytes = self.quantity(value, at, "a size such as `10MiB`", units::size)?;

@@ -1,16 +1,25 @@
-//! `upstream`: the endpoints behind a site, and how long they may take.
+//! `upstream`: the endpoints behind a site, which of them are asked, and how
+//! long they may take.
 
 use super::endpoints::ENDPOINT;
-use super::{Check, words};
+use super::{Check, value, words};
 use crate::config::file::{self, Shape, Value};
 use crate::diagnostic::{Diagnostic, Path, Place};
 use crate::tls::AuthoritySettings;
+use crate::upstream::balance::Balance;
 use crate::upstream::protocol::EndpointName;
 use crate::upstream::{
     Address, ConnectTimeout, EndpointSettings, ProtocolSettings, RESPONSE_TIMEOUT, Settings,
     TlsSettings, WAIT_FOR_ENDPOINT,
 };
 
+const BALANCE: &[(&str, Balance)] = &[
+    ("round_robin", Balance::RoundRobin),
+    ("random", Balance::Random),
+    ("least_requests", Balance::LeastRequests),
+    ("two_choices", Balance::TwoChoices),
+    ("client_hash", Balance::ClientHash),
+];
 const TLS: &str = "`{ ca: FILE, name: NAME }`, or one of the two";
 
 impl Check<'_> {
@@ -51,15 +60,62 @@ impl Check<'_> {
             self.add(not_secured(&tls_at, first));
         }
         tls?;
+        let balance = self.choice(&written.balance, &at.key("balance"), BALANCE);
+        let sticky = self.sticky(&written.sticky, &at.key("sticky"));
+        let health_check = self.health_check(&written.health_check, &at.key("health_check"));
+        let eject = self.eject(&written.eject, &at.key("eject"));
+        let most = self.max_connections(&written.max_connections, &at.key("max_connections"));
         let wait = self.duration(&written.wait_for_endpoint, &at.key("wait_for_endpoint"));
         let connect = self.bound(&written.connect_timeout, &at.key("connect_timeout"));
         let response = self.bound(&written.response_timeout, &at.key("response_timeout"));
         Some(Settings {
+            endpoints: endpoints?,
+            balance: balance?.unwrap_or_default(),
+            sticky: sticky?,
+            health_check: health_check?,
+            eject: eject?,
+            max_connections: most?,
             connect_timeout: connect?.map_or_else(ConnectTimeout::default, ConnectTimeout::Of),
             response_timeout: response?.unwrap_or(RESPONSE_TIMEOUT),
             wait_for_endpoint: wait?.unwrap_or(WAIT_FOR_ENDPOINT),
-            ..Settings::of(endpoints?)
         })
+    }
+
+    fn sticky(&mut self, value: &Value, at: &Path) -> Option<bool> {
+        const BY_ADDRESS: &[&str] = &["client", "client_hash", "client_ip", "ip", "source"];
+        if value::is_off(value) {
+            return Some(false);
+        }
+        if let Value::Text(text) = value
+            && BY_ADDRESS.contains(&text.as_str())
+        {
+            self.add(
+                words::not_a_value(text, at, &["cookie", "off"], None)
+                    .help("by its address a client keeps its endpoint with `balance: client_hash`"),
+            );
+            return None;
+        }
+        let choices = [("cookie", true), ("off", false)];
+        Some(self.choice(value, at, &choices)?.unwrap_or(false))
+    }
+
+    fn max_connections(&mut self, value: &Value, at: &Path) -> Option<Option<usize>> {
+        if value::is_off(value) {
+            return Some(None);
+        }
+        if *value == Value::Number("0".to_owned()) {
+            self.add(
+                Diagnostic::error(
+                    Place::Value(at.clone()),
+                    "a `max_connections` of zero lets nothing through",
+                )
+                .label("at least 1")
+                .help("`off` is no bound; a `weight` of 0 keeps requests from one endpoint"),
+            );
+            return None;
+        }
+        let most = self.count(value, at)?;
+        Some(most.and_then(|most| usize::try_from(most).ok()))
     }
 
     /// `tls`: whom to trust, and whom to expect.

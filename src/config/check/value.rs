@@ -13,6 +13,9 @@ use crate::config::file::{Entries, Shape, Value};
 use crate::diagnostic::{Diagnostic, Path, Place, Step};
 use crate::units::{self, NotAQuantity};
 
+/// The largest count that is taken: more than any machine has of anything here.
+const COUNT_MAX: u32 = 1_000_000;
+
 impl Check<'_> {
     pub(super) fn add(&mut self, fault: Diagnostic) {
         self.found.push(fault);
@@ -237,6 +240,29 @@ impl Check<'_> {
         self.quantity(value, at, "a duration such as `30s`", units::duration)
     }
 
+    /// A whole number from 1 to [`COUNT_MAX`].
+    pub(super) fn count(&mut self, value: &Value, at: &Path) -> Option<Option<u32>> {
+        let Some(text) = self.text(value, at, "a whole number from 1")? else {
+            return Some(None);
+        };
+        let count = text.parse().ok();
+        if let Some(count) = count.filter(|count| (1..=COUNT_MAX).contains(count)) {
+            return Some(Some(count));
+        }
+        self.add(
+            Diagnostic::error(
+                Place::Value(at.clone()),
+                format!("`{}` cannot be `{text}`", at.name()),
+            )
+            .label(match count {
+                Some(0) => "at least 1".to_owned(),
+                Some(_) => format!("at most {COUNT_MAX}"),
+                None => format!("a whole number from 1 to {COUNT_MAX}"),
+            }),
+        );
+        None
+    }
+
     /// A duration that is a bound, which would let nothing through at zero.
     pub(super) fn bound(&mut self, value: &Value, at: &Path) -> Option<Option<Duration>> {
         let bound = self.duration(value, at)?;
@@ -269,6 +295,19 @@ impl Check<'_> {
         // Told by the first pass.
         if key != "<<" {
             self.add(words::unknown_key(key, at, known, of));
+        }
+    }
+}
+
+/// Whether a value is `off`, in the spellings that YAML has had for it.
+pub(super) fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Switch(on) => !on,
+        Value::Text(text) => ["off", "false"]
+            .iter()
+            .any(|off| text.eq_ignore_ascii_case(off)),
+        Value::Absent | Value::Null | Value::Number(_) | Value::List(_) | Value::Mapping(_) => {
+            false
         }
     }
 }

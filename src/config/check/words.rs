@@ -1,5 +1,7 @@
 //! The keys there are, and what was probably meant by one there is not.
 
+mod elsewhere;
+
 use crate::diagnostic::{Diagnostic, Path, Place};
 
 pub(super) const TOP: &[&str] = &[
@@ -38,12 +40,27 @@ pub(super) const HSTS: &[&str] = &["max_age", "include_subdomains", "preload"];
 pub(super) const CERTIFICATE: &[&str] = &["chain", "key"];
 pub(super) const UPSTREAM: &[&str] = &[
     "endpoints",
+    "balance",
+    "sticky",
+    "health_check",
+    "eject",
+    "max_connections",
     "wait_for_endpoint",
     "connect_timeout",
     "response_timeout",
     "tls",
 ];
-pub(super) const ENDPOINT: &[&str] = &["address", "tls"];
+pub(super) const ENDPOINT: &[&str] = &["address", "weight", "backup", "tls"];
+pub(super) const HEALTH_CHECK: &[&str] = &[
+    "path",
+    "host",
+    "every",
+    "timeout",
+    "status",
+    "down_after",
+    "up_after",
+];
+pub(super) const EJECT: &[&str] = &["after", "for"];
 pub(super) const TLS: &[&str] = &["ca", "name"];
 
 /// Keys that have no default where they stand.
@@ -63,13 +80,6 @@ pub(super) const NOT_YET: &[&str] = &[
     "http3",
     "acme",
     "metrics",
-    "balance",
-    "sticky",
-    "health_check",
-    "eject",
-    "weight",
-    "backup",
-    "max_connections",
     "allow",
     "deny",
     "rate_limit",
@@ -94,104 +104,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("`hsts`", HSTS),
     ("`certificate`", CERTIFICATE),
     ("`upstream`", UPSTREAM),
+    ("an endpoint", &["weight", "backup"]),
+    ("`health_check`", &["every", "down_after", "up_after"]),
     ("`tls` of an endpoint", TLS),
-];
-
-/// What other proxies call our keys.
-const ELSEWHERE: &[(&str, &[&str])] = &[
-    (
-        "upstream",
-        &[
-            "backend",
-            "backends",
-            "port",
-            "ports",
-            "proxy",
-            "proxy_pass",
-            "reverse_proxy",
-            "server",
-            "service",
-            "target",
-            "to",
-            "url",
-        ],
-    ),
-    (
-        "endpoints",
-        &["addresses", "backends", "ports", "servers", "targets"],
-    ),
-    (
-        "sites",
-        &[
-            "domains",
-            "hosts",
-            "servers",
-            "services",
-            "virtual_hosts",
-            "vhosts",
-        ],
-    ),
-    (
-        "fallback",
-        &["catch_all", "default", "default_server", "default_site"],
-    ),
-    ("certificate", &["cert", "ssl", "ssl_certificate"]),
-    (
-        "routes",
-        &["handle", "location", "locations", "paths", "prefixes"],
-    ),
-    (
-        "strip_prefix",
-        &[
-            "handle_path",
-            "strip_path",
-            "stripprefix",
-            "uri_strip_prefix",
-        ],
-    ),
-    (
-        "chain",
-        &["cert", "certificate", "crt", "file", "fullchain"],
-    ),
-    ("key", &["private_key"]),
-    (
-        "ca",
-        &[
-            "ca_cert",
-            "ca_file",
-            "cacert",
-            "cafile",
-            "cert",
-            "certificate",
-            "root_ca",
-            "roots",
-            "ssl_trusted_certificate",
-            "trusted_ca",
-        ],
-    ),
-    (
-        "name",
-        &["host", "proxy_ssl_name", "server_name", "servername", "sni"],
-    ),
-    ("directory", &["dir", "folder", "path"]),
-    ("https", &["port", "ssl", "tls"]),
-    ("proxy_protocol_from", &["accept_proxy", "proxy_protocol"]),
-    (
-        "response_timeout",
-        &["proxy_read_timeout", "read_timeout", "timeout"],
-    ),
-    (
-        "max_body",
-        &["body_limit", "client_max_body_size", "max_body_size"],
-    ),
-    ("plain_http", &["force_https", "http", "https_redirect"]),
-    ("max_age", &["age", "for"]),
-    (
-        "address",
-        &[
-            "endpoint", "host", "port", "server", "target", "upstream", "url",
-        ],
-    ),
 ];
 
 /// What others call it not to look at a certificate.
@@ -257,7 +172,10 @@ pub(super) fn not_a_value(
     meant: Option<&str>,
 ) -> Diagnostic {
     let names = listed(values, "or");
-    let help = match meant.or_else(|| closest(text, values)) {
+    let meant = meant
+        .or_else(|| closest(text, values))
+        .or_else(|| elsewhere::translate(text, values, elsewhere::VALUES));
+    let help = match meant {
         Some(meant) => format!("did you mean `{meant}`? It can be {names}"),
         None => format!("it can be {names}"),
     };
@@ -293,13 +211,7 @@ pub(super) fn meant<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
 }
 
 fn translated<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
-    let key = key.to_lowercase().replace('-', "_");
-    let ours = |name: &str| {
-        ELSEWHERE
-            .iter()
-            .any(|(ours, theirs)| *ours == name && theirs.contains(&key.as_str()))
-    };
-    known.iter().copied().find(|name| ours(name))
+    elsewhere::translate(key, known, elsewhere::KEYS)
 }
 
 /// `a`, `b` and `c`, in backquotes.
@@ -339,6 +251,10 @@ mod tests {
         assert_eq!(translated("proxy_pass", SITE), Some("upstream"));
         assert_eq!(translated("servers", UPSTREAM), Some("endpoints"));
         assert_eq!(translated("servers", TOP), Some("sites"));
+        assert_eq!(translated("least-conn", UPSTREAM), Some("balance"));
+        assert_eq!(translated("max_fails", UPSTREAM), Some("eject"));
+        assert_eq!(translated("max_fails", HEALTH_CHECK), Some("down_after"));
+        assert_eq!(translated("max_fails", EJECT), Some("after"));
         assert_eq!(translated("banana", TOP), None);
     }
 }
