@@ -6,8 +6,8 @@
 //!
 //! The cookie is an HMAC of the upstream's and the endpoint's name under a
 //! secret of this machine: nobody can make one, and none shows an address.
-//! Nothing is kept of clients. When the endpoint is gone, out or full, the
-//! client moves and gets a new cookie. Over TLS its name begins with `__Host-`
+//! Nothing is kept of clients. When the endpoint is gone or out, the client
+//! moves and gets a new cookie; while it is full, the client waits. Over TLS its name begins with `__Host-`
 //! (RFC 6265bis §4.1.3.2), so that no other host can set it.
 
 use std::fmt::Write;

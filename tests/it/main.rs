@@ -5,6 +5,7 @@
 mod harness;
 
 mod access_log;
+mod balance;
 mod cli;
 mod clocks;
 mod conformance;
@@ -29,6 +30,7 @@ mod refusals;
 mod retry;
 mod routes;
 mod routing;
+mod sticky;
 mod tls;
 
 mod websocket;
