@@ -294,7 +294,7 @@ impl Upstream {
         };
         // Another thread may be quicker at a last place.
         for _ in 0..=table.members.len() {
-            let place = match self.choose(&table, wish.client, look) {
+            let place = match self.choose(&table, wish, look) {
                 Some(place) => place,
                 None if full.get() => return Pick::Full,
                 None => return Pick::Nobody,
@@ -309,7 +309,7 @@ impl Upstream {
     fn choose(
         &self,
         table: &Table,
-        client: IpAddr,
+        wish: &Wish<'_>,
         look: impl Fn(u16) -> Option<Candidate>,
     ) -> Option<u16> {
         if let [only] = *table.round
@@ -320,6 +320,11 @@ impl Upstream {
         let balance = self.settings.balance;
         let draw = Draw {
             turn: match balance {
+                // Who failed has had its turn; another attempt takes none, or with
+                // two endpoints the next request would come to the same one again.
+                Balance::RoundRobin | Balance::LeastRequests if !wish.tried.is_empty() => {
+                    self.turn.load(Ordering::Relaxed)
+                }
                 Balance::RoundRobin | Balance::LeastRequests => {
                     self.turn.fetch_add(1, Ordering::Relaxed)
                 }
@@ -330,7 +335,7 @@ impl Upstream {
                 Balance::RoundRobin | Balance::LeastRequests | Balance::ClientHash => 0,
             },
             client: match balance {
-                Balance::ClientHash => hash(client),
+                Balance::ClientHash => hash(wish.client),
                 Balance::RoundRobin
                 | Balance::Random
                 | Balance::LeastRequests

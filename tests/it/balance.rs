@@ -194,6 +194,15 @@ async fn one_that_fails_five_times_is_left_alone() {
 }
 
 #[tokio::test]
+async fn one_that_is_not_ejected_is_asked_again_and_again() {
+    let bad = Backend::answering(answer(BUSY, "busy")).await;
+    let good = Backend::echo().await;
+    let proxy = proxy(&[bad.at(), good.at()], ", eject: off");
+    ask(&proxy, 40).await;
+    assert_eq!((bad.requests().len(), good.requests().len()), (20, 40));
+}
+
+#[tokio::test]
 async fn when_all_are_out_all_are_tried() {
     let bad = Backend::answering(answer(BUSY, "busy")).await;
     let worse = Backend::answering(answer(BUSY, "busy")).await;

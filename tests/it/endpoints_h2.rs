@@ -254,14 +254,15 @@ async fn a_stream_that_is_reset_before_its_answer_may_be_asked_elsewhere_if_it_i
         good.at()
     ));
     let mut client = proxy.plain().await;
-    let mut posted = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..2 {
         assert_eq!(client.get("a.test", "/").await.status, 200);
-        posted.push(client.ask(POST).await.status);
+    }
+    let mut posted = [0; 2];
+    for status in &mut posted {
+        *status = client.ask(POST).await.status;
     }
     posted.sort_unstable();
-    posted.dedup();
-    assert!(posted.contains(&502), "{posted:?}");
+    assert_eq!(posted, [200, 502]);
 }
 
 #[tokio::test]
