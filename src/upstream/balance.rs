@@ -93,8 +93,9 @@ fn least(
         let Some(candidate) = look(place) else {
             continue;
         };
-        // in_flight / weight, without dividing.
-        let load = |a: Candidate, b: Candidate| (a.in_flight as u64 + 1) * u64::from(b.weight);
+        // in_flight / weight, without dividing. Where nothing is under way all are
+        // equal: the places of a round then give each its share.
+        let load = |a: Candidate, b: Candidate| a.in_flight as u64 * u64::from(b.weight);
         if best.is_none_or(|(least, _)| load(candidate, least) < load(least, candidate)) {
             best = Some((candidate, place));
         }

@@ -63,7 +63,7 @@ async fn in_turns_all_get_as_many() {
 
 #[tokio::test]
 async fn a_weight_is_a_share_of_the_requests() {
-    for balance in ["round_robin"] {
+    for balance in ["round_robin", "least_requests"] {
         let backends = echoes::<3>().await;
         let [one, two, none] = backends.each_ref().map(Backend::at);
         let two = format!("{{ address: {two}, weight: 2 }}");
