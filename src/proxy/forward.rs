@@ -287,12 +287,15 @@ impl<'a> Attempts<'a> {
         };
         self.upstream.report(lease, Outcome::Failure, clock::now());
         self.tried.push(lease.member.id);
-        // With the body still under way, this answer could not be gone back to.
-        if !self.upstream.has_another(&self.tried) || !self.request.intake.is_read() {
+        if !self.upstream.has_another(&self.tried) {
             return true;
         }
         if let Verdict::Stop(why) = self.verdict(retry::Failed::Unfit) {
             self.exchange.not_retried = Some(why.as_str());
+            return true;
+        }
+        // With the body still under way, this answer could not be gone back to.
+        if !self.request.intake.is_read() {
             return true;
         }
         self.exchange.attempt_failed(reason, began);

@@ -88,9 +88,12 @@ impl Intake {
         }
     }
 
-    /// Whether nothing more of it is to come.
+    /// Whether nothing more of it is to come. Who knows its length does not ask for its end.
     pub fn is_read(&self) -> bool {
-        self.0.as_ref().is_none_or(|inner| inner.borrow().ended)
+        self.0.as_ref().is_none_or(|inner| {
+            let inner = inner.borrow();
+            inner.ended || inner.source.is_end_stream()
+        })
     }
 
     /// How much has come so far; `None` where there is no body.

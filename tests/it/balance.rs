@@ -218,6 +218,69 @@ async fn when_all_are_out_all_are_tried() {
     }
 }
 
+#[tokio::test]
+async fn a_503_costs_gets_nothing_and_posts_are_told() {
+    let bad = Backend::answering(answer(BUSY, "busy")).await;
+    let good = Backend::echo().await;
+    let proxy = proxy(&[bad.at(), good.at()], ", eject: off");
+    ask(&proxy, 6).await;
+    let mut h2 = proxy.h2("a.test").await;
+    assert_eq!(h2.get("a.test", "/").await.status, 200);
+    let lines = proxy.logged(7).await;
+    let again = lines.iter().filter(|line| line["attempts"] == 2);
+    let failed: Vec<_> = again
+        .map(|line| &line["failed_attempts"][0]["reason"])
+        .collect();
+    assert!(
+        failed.len() >= 3 && failed.iter().all(|why| *why == "status_503"),
+        "{failed:?}"
+    );
+
+    let mut client = proxy.plain().await;
+    let mut statuses = [
+        client.ask(post("x")).await.status,
+        client.ask(post("x")).await.status,
+    ];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 503]);
+    let lines = proxy.logged(9).await;
+    let told: Vec<_> = lines[7..]
+        .iter()
+        .filter(|line| line["status"] == 503)
+        .collect();
+    assert_eq!(told[0]["not_retried"], "not_idempotent");
+    let mut statuses = Vec::new();
+    for _ in 0..2 {
+        let request = Request::post("https://a.test/")
+            .body(b"x".to_vec())
+            .unwrap();
+        statuses.push(h2.ask(request, None).await.unwrap().status);
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 503]);
+}
+
+/// The end of a body whose length is known was never looked for: it was taken
+/// to be still under way.
+#[tokio::test]
+async fn a_503_costs_a_put_with_its_body_nothing() {
+    let bad = Backend::answering(answer(BUSY, "busy")).await;
+    let good = Backend::echo().await;
+    let proxy = proxy(&[bad.at(), good.at()], ", eject: off");
+    let (mut plain, mut h2) = (proxy.plain().await, proxy.h2("a.test").await);
+    for _ in 0..2 {
+        let got = plain.ask(post("x").replacen("POST", "PUT", 1)).await;
+        assert_eq!((got.status, got.text().ends_with("\r\n\r\nx")), (200, true));
+        let request = Request::put("https://a.test/").header("content-length", 1);
+        let got = h2
+            .ask(request.body(b"y".to_vec()).unwrap(), None)
+            .await
+            .unwrap();
+        assert_eq!((got.status, got.text().ends_with("\r\n\r\ny")), (200, true));
+    }
+    assert!(bad.requests().len() >= 2);
+}
+
 /// Every GET is a 200; the line of those that met the bad one says what became of it.
 async fn costs_gets_nothing(bad: &Backend, reason: &str) {
     let good = Backend::echo().await;
