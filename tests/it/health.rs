@@ -523,3 +523,14 @@ async fn a_get_leaves_an_endpoint_that_is_found_down_meanwhile() {
     is_left_by_gets(stuck().await).await;
     is_left_by_gets(stuck_h2().await).await;
 }
+
+#[tokio::test]
+async fn sites_yaml_says_what_is_asked_for() {
+    let backend = Backend::echo().await;
+    let upstream = format!("{{ endpoints: {}, health_check: /up }}", backend.at());
+    let proxy = Proxy::start(&yaml(&upstream));
+    comes_to(&proxy, 0, State::Up).await;
+    let asked = backend.last();
+    assert_eq!(asked.first_line(), "GET /up HTTP/1.1");
+    assert_eq!(asked.field("host").as_deref(), Some("a.test"));
+}
