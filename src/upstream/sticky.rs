@@ -10,12 +10,17 @@
 //! moves and gets a new cookie; while it is full, the client waits. Over TLS its name begins with `__Host-`
 //! (RFC 6265bis §4.1.3.2), so that no other host can set it.
 
+mod key;
+
 use std::fmt::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
+
+pub use self::key::KeyFault;
 
 /// Bytes of the HMAC that a cookie tells: enough that none can be guessed.
 const TOKEN_BYTES: usize = 16;
@@ -25,8 +30,20 @@ const TOKEN_BYTES: usize = 16;
 pub struct Secret(Arc<hmac::Key>);
 
 impl Secret {
-    pub fn new(bytes: &[u8; 32]) -> Self {
+    pub fn new(bytes: &[u8; key::BYTES]) -> Self {
         Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, bytes)))
+    }
+
+    /// That of this state folder, made if there is none.
+    pub fn open(state: &Path) -> Result<Self, KeyFault> {
+        let key = key::open(state)?;
+        if let Some(mode) = key.exposed {
+            tracing::warn!(
+                "the secret of sticky cookies, {path}, can be read by other users (mode {mode:04o}): `chmod 600 {path}`",
+                path = key.path.display(),
+            );
+        }
+        Ok(Self::new(&key.bytes))
     }
 
     /// One of this process's own: cookies do not outlive it.
