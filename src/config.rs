@@ -21,7 +21,7 @@ use crate::path::{self, PathPrefix};
 use crate::upstream;
 
 pub use crate::tls::{AuthoritySettings, CertificateFiles, Otherwise};
-pub use check::{Checked, check};
+pub use check::{BadEndpoint, Checked, check, nearest, parse_endpoint};
 pub use locate::Places;
 
 /// The largest `sites.yaml` that is read, in bytes: forty times what 10,000

@@ -3,6 +3,7 @@
 mod background;
 mod clocks;
 mod connection;
+pub mod control;
 pub mod h1;
 mod h2;
 pub mod holder;
@@ -10,6 +11,7 @@ mod lent;
 pub mod listener;
 mod noise;
 pub mod proxy_protocol;
+pub mod reload;
 mod transport;
 mod tunnel;
 mod worker;
@@ -25,6 +27,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use self::background::Background;
+use self::control::Control;
 use self::listener::Listener;
 use self::noise::Noise;
 use self::worker::{Census, Job};
@@ -49,8 +52,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves what comes to the listeners, on as many threads as cores.
-    pub fn start(proxy: Arc<Proxy>, listeners: Vec<Listener>) -> io::Result<Self> {
+    /// Serves what comes to the listeners, on as many threads as cores, and
+    /// commands, where there is something to listen for them on.
+    pub fn start(
+        proxy: Arc<Proxy>,
+        listeners: Vec<Listener>,
+        control: Option<Control>,
+    ) -> io::Result<Self> {
         let count = worker::count();
         let census = Arc::new(Census::new(count, connections_max()));
         let noise = Arc::new(Noise::default());
@@ -58,7 +66,7 @@ impl Server {
             jobs: workers,
             threads,
         } = worker::start(&proxy, &noise, &census, count)?;
-        let background = Background::start(proxy)?;
+        let background = Background::start(proxy, control)?;
         let mut addresses = Vec::with_capacity(listeners.len());
         for (n, listener) in listeners.into_iter().enumerate() {
             addresses.push((listener.speaks(), listener.address()?));

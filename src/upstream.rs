@@ -122,6 +122,8 @@ pub struct Upstream {
     settings: Settings,
     commons: Commons,
     pub registry: Registry,
+    /// What its settings name, with their weights.
+    declared: Vec<(Arc<Endpoint>, u16)>,
     pub sticky: Option<Sticky>,
     turn: AtomicUsize,
     /// There where `max_connections` bounds something.
@@ -152,7 +154,8 @@ pub enum Pick {
 
 impl Upstream {
     /// An upstream of a route. What `previous` knows of endpoints that both
-    /// have stays known. One that is named twice, in whatever spelling, is one.
+    /// have stays known, and what was added to it by hand stays. One that is
+    /// named twice, in whatever spelling, is one.
     pub fn new(
         site: &str,
         prefix: &str,
@@ -166,6 +169,7 @@ impl Upstream {
         };
         let known = previous.map_or_else(Vec::new, |previous| previous.kept_by(&settings));
         let mut members: Vec<Arc<Member>> = Vec::with_capacity(settings.endpoints.len());
+        let mut declared = Vec::with_capacity(settings.endpoints.len());
         for endpoint in &settings.endpoints {
             let member = make(&name, &settings, commons, endpoint, Origin::File)
                 .expect("every CA that a configuration names was read");
@@ -173,6 +177,7 @@ impl Upstream {
             if members.iter().any(|other| other.endpoint.id == id) {
                 continue;
             }
+            declared.push((member.endpoint.clone(), endpoint.weight));
             let kept = known.iter().find(|known| known.endpoint.id == id);
             members.push(match kept {
                 Some(kept) if kept.may_stay_as(&member) => {
@@ -182,8 +187,15 @@ impl Upstream {
                 Some(_) | None => Arc::new(member),
             });
         }
+        for added in previous.into_iter().flat_map(Self::added_by_hand) {
+            let known = |other: &Arc<Member>| other.endpoint.id == added.endpoint.id;
+            if !members.iter().any(known) && members.len() < registry::MEMBERS_MAX {
+                members.push(added);
+            }
+        }
         Self {
             registry: Registry::new(name.clone(), settings.eject, members),
+            declared,
             name,
             sticky: settings.sticky.then(|| Sticky::new(prefix)),
             room: settings.max_connections.map(|_| Arc::default()),
@@ -205,19 +217,28 @@ impl Upstream {
         }
     }
 
+    fn added_by_hand(&self) -> Vec<Arc<Member>> {
+        let mut members = self.registry.members();
+        members.retain(|member| member.origin == Origin::Runtime);
+        members
+    }
+
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The endpoints that its settings name, with their weights: what it has
+    /// more or less than these was added or removed while it runs.
+    pub fn declared(&self) -> &[(Arc<Endpoint>, u16)] {
+        &self.declared
     }
 
     /// Whether another has the same settings and the same endpoints: a CA's
     /// file may have changed though its name did not.
     pub fn is_as(&self, other: &Self) -> bool {
         let ids = |upstream: &Self| -> Vec<u64> {
-            let members = upstream.registry.members();
-            let of_file = members
-                .iter()
-                .filter(|member| member.origin == Origin::File);
-            of_file.map(|member| member.endpoint.id).collect()
+            let declared = upstream.declared.iter();
+            declared.map(|(endpoint, _)| endpoint.id).collect()
         };
         self.name == other.name && self.settings == other.settings && ids(self) == ids(other)
     }

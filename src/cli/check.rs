@@ -4,10 +4,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::load::{self, Loaded};
-use super::{FAILED, endpoints};
+use super::{FAILED, endpoints, load};
 use crate::config::{Config, ListenAddress, SiteConfig, Target};
 use crate::diagnostic::{Colour, Severity};
+use crate::server::reload::{self, Loaded};
 
 /// How the outcome is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ enum Format {
 
 pub(super) fn run(named: Option<PathBuf>, as_json: bool) -> anyhow::Result<ExitCode> {
     let file = load::find(named)?;
-    let loaded = load::load(&file);
+    let loaded = reload::load(&file);
     let mut out = io::stdout().lock();
     let format = if as_json {
         Format::Json
@@ -111,7 +111,7 @@ mod tests {
         let file = folder.path().join("sites.yaml");
         std::fs::write(&file, text).unwrap();
         let mut out = Vec::new();
-        let loaded = load::load(&file);
+        let loaded = reload::load(&file);
         print(&loaded, format, &mut out).unwrap();
         let out = String::from_utf8(out).unwrap();
         let out = out.replace(&format!("{}/", folder.path().display()), "");
@@ -183,7 +183,7 @@ mod tests {
         check(b"sites:\n  b\xfccher.test: 80\n", " --> sites.yaml:2:4\n");
         check(b"\xff\xfes\0i\0", "in UTF-16");
         check(&vec![b' '; FILE_BYTES_MAX + 1], "larger than 4MiB");
-        let gone = load::load(Path::new("nowhere/sites.yaml")).checked;
+        let gone = reload::load(Path::new("nowhere/sites.yaml")).checked;
         assert_eq!(gone.found.len(), 1);
         assert!(gone.found[0].message.ends_with("it is not there"));
     }

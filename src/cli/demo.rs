@@ -20,7 +20,7 @@ use crate::body::Body;
 use crate::diagnostic::Colour;
 use crate::observe::access_log::Format;
 use crate::rt;
-use crate::server::Speaks;
+use crate::server::{Speaks, reload};
 
 /// The sites of the demonstration and the ports that are asked for first.
 const SITES: [(&str, u16); 3] = [
@@ -49,7 +49,7 @@ pub(super) fn run(port: u16) -> anyhow::Result<ExitCode> {
         SITES[0].0, ports[0], SITES[1].0, ports[1], ports[2],
     );
     let state = state()?;
-    let mut loaded = load::judge("demo".to_owned(), text, Path::new("/nonexistent"));
+    let mut loaded = reload::judge("demo".to_owned(), text, Path::new("/nonexistent"));
     let Some((config, inventory)) = loaded.take() else {
         anyhow::bail!(
             "the demonstration's own configuration is broken:\n{}",
@@ -58,8 +58,8 @@ pub(super) fn run(port: u16) -> anyhow::Result<ExitCode> {
     };
     super::start_log(Format::Text);
     let listeners = run::bind(&config)?;
-    let snapshot = load::open(&config, inventory, &state)?;
-    run::serve(&config, snapshot, listeners, Format::Text, |server| {
+    let snapshot = reload::open(&config, inventory, &state, None)?;
+    run::serve(&config, snapshot, listeners, None, Format::Text, |server| {
         let port = server
             .addresses()
             .iter()

@@ -14,11 +14,12 @@ use crate::config::{Config, Otherwise, PlainHttp, RouteConfig, SiteConfig, Targe
 use crate::diagnostic::Colour;
 use crate::host::Authority;
 use crate::path::spelling::{self, Ambiguous};
+use crate::server::reload;
 use crate::tls::{Identity, Inventory, Origin, Which};
 
 pub(super) fn run(url: &str, named: Option<PathBuf>, as_json: bool) -> anyhow::Result<ExitCode> {
     let file = load::find(named)?;
-    let mut loaded = load::load(&file);
+    let mut loaded = reload::load(&file);
     let Some((config, inventory)) = loaded.take() else {
         eprint!("{}", loaded.render(Colour::Plain));
         return Ok(ExitCode::from(FAILED));

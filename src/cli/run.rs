@@ -12,13 +12,15 @@ use super::{FAILED, NOT_DRAINED, load};
 use crate::config::Config;
 use crate::observe::access_log::{AccessLog, Format};
 use crate::proxy::Proxy;
+use crate::server::control::{Control, Socket};
 use crate::server::listener::Listener;
-use crate::server::{self, DRAIN_TIMEOUT, Server, Speaks};
+use crate::server::reload::Source;
+use crate::server::{self, DRAIN_TIMEOUT, Server, Speaks, reload};
 use crate::snapshot::Snapshot;
 
 pub(super) fn run(named: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let file = load::find(named)?;
-    let mut loaded = load::load(&file);
+    let mut loaded = reload::load(&file);
     eprint!(
         "{}",
         loaded.render(super::colour(std::io::stderr().is_terminal()))
@@ -30,7 +32,8 @@ pub(super) fn run(named: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     super::start_log(format);
     let limit = server::raise_descriptor_limit();
     let listeners = bind(&config)?;
-    let snapshot = load::open(&config, inventory, &load::state_directory()?)?;
+    let state = load::state_directory()?;
+    let snapshot = reload::open(&config, inventory, &state, None)?;
     tracing::info!(
         config = %file.display(),
         sites = config.sites.len(),
@@ -43,12 +46,34 @@ pub(super) fn run(named: Option<PathBuf>) -> anyhow::Result<ExitCode> {
             "names that no certificate covers get one of hostmux's own CA",
         );
     }
-    serve(&config, snapshot, listeners, format, |server| {
+    let control = control(Source::new(file, state, config.clone()));
+    serve(&config, snapshot, listeners, control, format, |server| {
         for (speaks, address) in server.addresses() {
             tracing::info!(%address, tls = *speaks == Speaks::Https, "listening");
         }
         Ok(())
     })
+}
+
+/// Listens for commands. Without it sites are served all the same.
+fn control(source: Source) -> Option<Control> {
+    let path = match load::control_socket() {
+        Ok(path) => path,
+        Err(error) => {
+            tracing::warn!(%error, "no control socket");
+            return None;
+        }
+    };
+    match Socket::bind(&path) {
+        Ok(socket) => {
+            tracing::info!(socket = %path.display(), "listening for commands");
+            Some(Control::new(socket, source))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no control socket: `hostmux status` and the like will not reach this process");
+            None
+        }
+    }
 }
 
 /// Binds all listeners, or tells of every one that cannot be.
@@ -81,6 +106,7 @@ pub(super) fn serve(
     config: &Config,
     snapshot: Snapshot,
     listeners: Vec<Listener>,
+    control: Option<Control>,
     format: Format,
     ready: impl FnOnce(&Server) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
@@ -97,7 +123,8 @@ pub(super) fn serve(
     let left = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let proxy = Arc::new(Proxy::new(snapshot, access_log));
-        let server = Server::start(proxy, listeners).context("the threads could not be started")?;
+        let server =
+            Server::start(proxy, listeners, control).context("the threads could not be started")?;
         ready(&server)?;
         let name = signals.next().await;
         tracing::info!(signal = name, drain_s = DRAIN_TIMEOUT.as_secs(), "draining");

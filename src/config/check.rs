@@ -145,6 +145,27 @@ pub(super) fn read_endpoint(text: &str) -> Result<EndpointSettings, Wrong> {
     endpoint::endpoint(text)
 }
 
+/// What is wrong with an endpoint that was said in short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadEndpoint {
+    pub message: String,
+    /// What would be right.
+    pub help: String,
+}
+
+/// Reads an endpoint as written in short: `8080`, `10.0.0.7:8080`, `unix:/run/app.sock`.
+pub fn parse_endpoint(text: &str) -> Result<EndpointSettings, BadEndpoint> {
+    endpoint::endpoint(text).map_err(|wrong| BadEndpoint {
+        help: wrong.help.unwrap_or(wrong.label),
+        message: wrong.message,
+    })
+}
+
+/// What was probably meant by a word that is none of these.
+pub fn nearest<'a>(word: &str, among: &[&'a str]) -> Option<&'a str> {
+    words::closest(word, among)
+}
+
 /// What a first file can look like.
 const SMALLEST: &str = "a small one is:\nsites:\n  app.localhost: 3000";
 

@@ -23,6 +23,12 @@ pub fn of(at: SystemTime) -> HeaderValue {
     })
 }
 
+/// This time as RFC 3339 has it, in whole seconds.
+pub fn rfc3339(at: SystemTime) -> String {
+    let at = Timestamp::try_from(at).unwrap_or(Timestamp::UNIX_EPOCH);
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 fn written(at: Timestamp) -> HeaderValue {
     let text = at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))

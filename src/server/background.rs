@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+use super::control::{self, Control, Listening, Place};
 use crate::proxy::Proxy;
 use crate::rt::{self, clock};
 use crate::upstream::client::pool;
@@ -18,13 +19,20 @@ use crate::upstream::{Upstream, health};
 pub(super) struct Background {
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
+    /// The control socket's file, which goes with this.
+    _place: Option<Place>,
 }
 
 impl Background {
-    pub(super) fn start(proxy: Arc<Proxy>) -> io::Result<Self> {
+    pub(super) fn start(proxy: Arc<Proxy>, control: Option<Control>) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let thread = rt::thread("background", move || run(proxy, stopped))?;
-        Ok(Self { stop, thread })
+        let (place, listening) = control.map(Control::split).unzip();
+        let thread = rt::thread("background", move || run(proxy, listening, stopped))?;
+        Ok(Self {
+            stop,
+            thread,
+            _place: place,
+        })
     }
 
     /// Ends its tasks and waits for the thread.
@@ -37,8 +45,11 @@ impl Background {
 }
 
 /// Its tasks end with its runtime.
-async fn run(proxy: Arc<Proxy>, stopped: oneshot::Receiver<()>) {
+async fn run(proxy: Arc<Proxy>, listening: Option<Listening>, stopped: oneshot::Receiver<()>) {
     tokio::task::spawn_local(clock::run(pool::sweep));
+    if let Some(listening) = listening {
+        tokio::task::spawn_local(control::run(listening, proxy.clone()));
+    }
     let changed = proxy.live().current().commons.changed.subscribe();
     tokio::task::spawn_local(health::supervise(move || checked(&proxy), changed));
     let _ = stopped.await;

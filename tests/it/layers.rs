@@ -104,9 +104,13 @@ const ROWS: [Row; 10] = [
             "h2",
             "http",
             "http_body",
+            "hyper",
+            "hyper_util",
             "memchr",
             "rustix",
             "rustls",
+            "serde",
+            "serde_json",
             "socket2",
             "thiserror",
             "tokio",
@@ -141,8 +145,8 @@ const ONLY: &[(&str, &[&str])] = &[
     // A module of the server has the name as well.
     ("h2", &["upstream/client/mux", "server"]),
     ("httparse", &["framing/chunks", "upstream/h1"]),
-    ("hyper_util", &["cli/demo"]),
-    ("hyper::server", &["cli/demo"]),
+    ("hyper", &["cli/demo", "server/control"]),
+    ("hyper_util", &["cli/demo", "server/control"]),
     ("idna", &["host"]),
     ("ipnet", &["config", "snapshot", "proxy/origin"]),
     ("jiff", &["observe/access_log", "rt/date", "tls/identity"]),
@@ -154,6 +158,7 @@ const ONLY: &[(&str, &[&str])] = &[
     (
         "socket2",
         &[
+            "server/control/socket",
             "server/listener",
             "server/transport",
             "upstream/client/wire",
@@ -174,6 +179,7 @@ const ONLY: &[(&str, &[&str])] = &[
         "tokio::task::spawn_local",
         &[
             "server/background",
+            "server/control",
             "server/h2",
             "server/worker",
             "upstream/client/mux/link",
@@ -185,7 +191,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("x509_parser", &["tls/identity"]),
     // What a request reads is chosen once, in `Proxy::serve`.
     ("crate::snapshot::Live", &["proxy", "snapshot"]),
-    // A listener knows its address; no other part of the server knows a setting.
+    // A listener knows its address, a reload reads the file, and a command may
+    // name an endpoint; no other part of the server knows a setting.
     (
         "crate::config",
         &[
@@ -193,11 +200,18 @@ const ONLY: &[(&str, &[&str])] = &[
             "snapshot",
             "site",
             "proxy",
+            "server/control",
             "server/listener",
+            "server/reload",
             "cli",
         ],
     ),
-    ("crate::site", &["snapshot", "proxy"]),
+    ("crate::site", &["snapshot", "proxy", "server/control"]),
+    ("serde", &["config", "diagnostic", "server/control"]),
+    (
+        "serde_json",
+        &["observe", "proxy/reply", "server/control", "cli"],
+    ),
 ];
 
 /// What nobody may name.

@@ -71,7 +71,7 @@ impl Proxy {
         let snapshot = Snapshot::build(&config, tls, commons, None);
         let running = Arc::new(hostmux::proxy::Proxy::new(snapshot, Some(access_log)));
         Self {
-            server: Some(Server::start(running.clone(), listeners).unwrap()),
+            server: Some(Server::start(running.clone(), listeners, None).unwrap()),
             running,
             front: Front::new(https, &pem),
             http,

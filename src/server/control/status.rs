@@ -1,0 +1,196 @@
+//! What runs, as data.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use serde_json::{Value, json};
+
+use crate::rt::date;
+use crate::server::reload::Source;
+use crate::site::gate::State;
+use crate::site::{Route, Site, Target};
+use crate::snapshot::Snapshot;
+use crate::upstream::Upstream;
+use crate::upstream::balance::Balance;
+use crate::upstream::member::{self, Member, Origin};
+
+/// Which hostmux this is.
+pub(super) fn server(source: &Source, started: SystemTime) -> Value {
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "started": date::rfc3339(started),
+        "config": source.file().display().to_string(),
+    })
+}
+
+/// Sites, routes and endpoints with their conditions, and what was changed by hand.
+pub(super) fn whole(snapshot: &Snapshot, source: &Source, started: SystemTime) -> Value {
+    let now = Instant::now();
+    let sites = ordered(snapshot);
+    let mut told = server(source, started);
+    told["runtime_changes"] = sites.iter().flat_map(|site| by_hand(site, now)).collect();
+    told["sites"] = sites.iter().map(|site| whole_site(site, now)).collect();
+    told
+}
+
+/// Sites and their endpoints, by name.
+pub(super) fn sites(snapshot: &Snapshot) -> Value {
+    let sites = ordered(snapshot);
+    let sites = sites.iter().map(|site| {
+        let routes = site.routes.iter().map(|route| {
+            let mut told = head(route);
+            if let Some(upstream) = route.upstream() {
+                let members = upstream.registry.members();
+                let names = members.iter().map(|member| &*member.endpoint.name);
+                told["endpoints"] = names.collect();
+            }
+            told
+        });
+        json!({
+            "name": &*site.name,
+            "line": site.line,
+            "state": site.gate.state().as_str(),
+            "routes": routes.collect::<Value>(),
+        })
+    });
+    json!({ "sites": sites.collect::<Value>() })
+}
+
+/// As in the file; the fallback where it stands.
+fn ordered(snapshot: &Snapshot) -> Vec<&Arc<Site>> {
+    let mut sites: Vec<&Arc<Site>> = snapshot.all().collect();
+    sites.sort_by(|a, b| (a.line, &a.name).cmp(&(b.line, &b.name)));
+    sites.dedup_by(|a, b| Arc::ptr_eq(a, b));
+    sites
+}
+
+fn head(route: &Route) -> Value {
+    match &route.target {
+        Target::Redirect(redirect) => {
+            json!({ "prefix": route.prefix.as_str(), "redirect": redirect.template })
+        }
+        Target::Upstream(upstream) => {
+            json!({ "prefix": route.prefix.as_str(), "upstream": &*upstream.name })
+        }
+    }
+}
+
+fn whole_site(site: &Site, now: Instant) -> Value {
+    let routes = site.routes.iter().map(|route| {
+        let mut told = head(route);
+        if let Some(upstream) = route.upstream() {
+            let held = upstream.held.load(std::sync::atomic::Ordering::Relaxed);
+            told["balance"] = balance(upstream.settings().balance).into();
+            told["held"] = held.into();
+            let members = upstream.registry.members();
+            told["endpoints"] = members.iter().map(|member| endpoint(member, now)).collect();
+            let leaving = upstream.registry.leaving();
+            told["leaving"] = leaving
+                .iter()
+                .map(|gone| {
+                    json!({ "endpoint": &*gone.endpoint.name, "in_flight": gone.in_flight() })
+                })
+                .collect();
+        }
+        told
+    });
+    let gate = site.gate.state();
+    let mut told = json!({
+        "name": &*site.name,
+        "line": site.line,
+        "state": gate.as_str(),
+        "waiting": site.gate.waiting(),
+        "routes": routes.collect::<Value>(),
+    });
+    if let State::Stopped(Some(notice)) = &gate {
+        told["message"] = notice.as_str().into();
+    }
+    told
+}
+
+fn endpoint(member: &Member, now: Instant) -> Value {
+    let state = member.state(now);
+    let why = match state {
+        member::State::Down => member.trouble(),
+        member::State::Ejected => Some("failures in a row".to_owned()),
+        member::State::Draining => Some("drained by hand".to_owned()),
+        member::State::Unknown | member::State::Up => None,
+    };
+    json!({
+        "endpoint": &*member.endpoint.name,
+        "state": state.as_str(),
+        "why": why,
+        "weight": member.weight(),
+        "backup": member.backup,
+        "origin": origin(&member.origin),
+        "in_flight": member.in_flight(),
+    })
+}
+
+/// What a restart would undo: where the table differs from the file.
+fn by_hand(site: &Site, now: Instant) -> Vec<Value> {
+    let mut changes = Vec::new();
+    for route in &site.routes {
+        let Some(upstream) = route.upstream() else {
+            continue;
+        };
+        // An inherited one is told where it is its own.
+        if route.prefix.is_root() || *upstream.name != *site.name {
+            changes.extend(of_upstream(upstream, now));
+        }
+    }
+    changes
+}
+
+fn of_upstream(upstream: &Upstream, now: Instant) -> Vec<Value> {
+    let change = |endpoint: &str, what: &str| json!({ "upstream": &*upstream.name, "endpoint": endpoint, "change": what });
+    let mut changes = Vec::new();
+    let members = upstream.registry.members();
+    for member in &members {
+        let name = &member.endpoint.name;
+        if member.origin == Origin::Runtime {
+            changes.push(change(name, "added"));
+        }
+        if member.state(now) == member::State::Draining {
+            changes.push(change(name, "draining"));
+        }
+        let mut declared = upstream.declared().iter();
+        let declared = declared.find(|(endpoint, _)| endpoint.id == member.endpoint.id);
+        let weight = declared.map_or(1, |(_, weight)| *weight);
+        let counts = declared.is_some() || member.origin == Origin::Runtime;
+        if counts && member.weight() != weight {
+            let mut told = change(name, "weight");
+            told["was"] = weight.into();
+            told["now"] = member.weight().into();
+            changes.push(told);
+        }
+    }
+    for (declared, _) in upstream.declared() {
+        if !members
+            .iter()
+            .any(|member| member.endpoint.id == declared.id)
+        {
+            changes.push(change(&declared.name, "removed"));
+        }
+    }
+    changes
+}
+
+fn origin(origin: &Origin) -> &str {
+    match origin {
+        Origin::File => "file",
+        Origin::Runtime => "runtime",
+        Origin::Discovered(_) => "discovered",
+    }
+}
+
+fn balance(balance: Balance) -> &'static str {
+    match balance {
+        Balance::RoundRobin => "round_robin",
+        Balance::Random => "random",
+        Balance::LeastRequests => "least_requests",
+        Balance::TwoChoices => "two_choices",
+        Balance::ClientHash => "client_hash",
+    }
+}

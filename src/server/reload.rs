@@ -1,0 +1,356 @@
+//! From a file's name to what is served, at the start and while it runs.
+//!
+//! One function does it while it runs, [`Source::reload`]: whoever notices
+//! that the file has changed, by being told or by watching, calls it.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use crate::config::{self, Checked, Config, SiteConfig};
+use crate::diagnostic::{Colour, Diagnostic, Place, Span};
+use crate::proxy::Proxy;
+use crate::snapshot::Snapshot;
+use crate::tls::{self, CaFault, Inventory, LocalCa, Tls};
+use crate::upstream::Commons;
+use crate::upstream::sticky::Secret;
+
+/// How many faults are printed at most; the rest is counted.
+pub const PRINTED_MAX: usize = 100;
+
+/// A configuration as it stands in a file, judged whole.
+pub struct Loaded {
+    /// As it is told: a path, or `<stdin>`.
+    pub name: String,
+    pub text: String,
+    pub checked: Checked,
+    /// There exactly if the text itself has no error.
+    pub inventory: Option<Inventory>,
+}
+
+impl Loaded {
+    /// What can be run: there exactly if no error was found.
+    pub fn take(&mut self) -> Option<(Config, Inventory)> {
+        Some((self.checked.config.take()?, self.inventory.take()?))
+    }
+
+    /// Every fault and warning, as a compiler prints them.
+    pub fn render(&self, colour: Colour) -> String {
+        self.checked
+            .render(&self.name, &self.text, colour, PRINTED_MAX)
+    }
+}
+
+/// Reads and judges a file; `-` is standard input. A file that cannot be read
+/// is a fault like any other.
+pub fn load(file: &Path) -> Loaded {
+    let stdin = file == Path::new("-");
+    let name = if stdin {
+        "<stdin>".to_owned()
+    } else {
+        file.display().to_string()
+    };
+    let read = if stdin {
+        bytes_of(io::stdin().lock())
+    } else {
+        fs::File::open(file).and_then(bytes_of)
+    };
+    let refused = |text: String, fault: Diagnostic| Loaded {
+        name: name.clone(),
+        text,
+        checked: Checked::refused(fault),
+        inventory: None,
+    };
+    let bytes = match read {
+        Ok(bytes) => bytes,
+        Err(error) => return refused(String::new(), unreadable(&name, &error)),
+    };
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let fault = not_utf8(error.as_bytes(), error.utf8_error().valid_up_to());
+            return refused(
+                String::from_utf8_lossy(error.as_bytes()).into_owned(),
+                fault,
+            );
+        }
+    };
+    judge(name, text, folder_of(file))
+}
+
+/// Judges a text; relative paths in it are beside `base`.
+pub fn judge(name: String, text: String, base: &Path) -> Loaded {
+    let mut checked = config::check(&text, &|name| std::env::var(name).ok());
+    let mut inventory = None;
+    if let Some(config) = &checked.config {
+        let (loaded, found) = Inventory::load(&tls_settings(config), base, SystemTime::now());
+        inventory = Some(loaded);
+        checked.add(found);
+    }
+    Loaded {
+        name,
+        text,
+        checked,
+        inventory,
+    }
+}
+
+/// What relative paths in a file are beside.
+pub fn folder_of(file: &Path) -> &Path {
+    file.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."))
+}
+
+/// Reads a little more than is taken, so that more is noticed.
+fn bytes_of(source: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source
+        .take(config::FILE_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn unreadable(name: &str, error: &io::Error) -> Diagnostic {
+    let kind = error.kind();
+    let why = if kind == io::ErrorKind::NotFound {
+        "it is not there".to_owned()
+    } else {
+        error.to_string()
+    };
+    let fault = Diagnostic::error(Place::File, format!("cannot read {name}: {why}"));
+    if kind == io::ErrorKind::IsADirectory {
+        return fault.help(format!("name the file inside it: {name}/sites.yaml"));
+    }
+    fault
+}
+
+fn not_utf8(bytes: &[u8], valid_bytes: usize) -> Diagnostic {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Diagnostic::error(Place::File, "the file is in UTF-16").help("save it as UTF-8");
+    }
+    let before = String::from_utf8_lossy(&bytes[..valid_bytes]);
+    let lines = before.split('\n');
+    let last = before.rsplit('\n').next().unwrap_or_default();
+    let span = Span {
+        line: lines.count(),
+        column: last.trim_start_matches('\u{feff}').chars().count() + 1,
+        width: 1,
+    };
+    Diagnostic::error(Place::Span(span), "the file is not in UTF-8")
+        .label("the first byte that is not")
+        .help("save it as UTF-8")
+}
+
+fn tls_settings(config: &Config) -> tls::Settings {
+    let sites = config.sites.iter().chain(&config.fallback);
+    tls::Settings {
+        directory: config.certificates.directory.clone(),
+        directory_is_required: config.certificates.directory_is_required,
+        otherwise: config.certificates.otherwise,
+        sites: sites
+            .map(|site| tls::SiteSettings {
+                at: site.path(),
+                hosts: site.hosts.clone(),
+                certificate: site.certificate.clone(),
+            })
+            .collect(),
+        authorities: config.authorities.clone(),
+    }
+}
+
+/// Why a configuration without faults could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFault {
+    #[error("hostmux's own CA cannot be opened")]
+    Authority(#[source] CaFault),
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
+}
+
+/// Opens what a configuration without faults names. `state`: where hostmux
+/// keeps what it makes itself. What `previous` has open stays.
+pub fn open(
+    config: &Config,
+    inventory: Inventory,
+    state: &Path,
+    previous: Option<&Snapshot>,
+) -> Result<Snapshot, OpenFault> {
+    let had = previous.and_then(|previous| previous.tls.authority());
+    let authority = match (config.certificates.otherwise, had) {
+        (tls::Otherwise::Refuse, _) => None,
+        (tls::Otherwise::LocalCa, Some(had)) => Some(had.clone()),
+        (tls::Otherwise::LocalCa, None) => Some(Arc::new(
+            LocalCa::open(state, SystemTime::now()).map_err(OpenFault::Authority)?,
+        )),
+    };
+    let before = previous.map(|previous| previous.tls.as_ref());
+    let tls = Tls::new(inventory, authority, before).map_err(OpenFault::Tls)?;
+    let commons = match previous {
+        Some(previous) => previous.commons.clone(),
+        None => Commons::new(secret(state)),
+    };
+    Ok(Snapshot::build(config, tls, commons, previous))
+}
+
+/// Without a secret that lasts, sticky clients may move at a restart: no
+/// reason not to start.
+fn secret(state: &Path) -> Secret {
+    Secret::open(state).unwrap_or_else(|error| {
+        let why = match std::error::Error::source(&error) {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        };
+        tracing::warn!(why, "sticky cookies will not outlive this process");
+        Secret::fleeting()
+    })
+}
+
+/// The file that is served, and what it said when it was last read.
+pub struct Source {
+    file: PathBuf,
+    state: PathBuf,
+    /// Held while the file is read again, so that one follows the other.
+    running: Mutex<Config>,
+}
+
+/// What a reload has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Names of sites, as in the file.
+    pub added: Vec<String>,
+    pub removed: Vec<String>,
+    pub changed: Vec<String>,
+    /// Keys whose change waits for a restart.
+    pub waiting: Vec<&'static str>,
+}
+
+/// Why the file was not taken over.
+pub enum Rejected {
+    /// At least one of what was found is an error.
+    Faults(Box<Loaded>),
+    Open(OpenFault),
+}
+
+impl Source {
+    /// `file`: as it is to be read again, whatever the working folder is then.
+    pub fn new(file: PathBuf, state: PathBuf, running: Config) -> Self {
+        let file = std::path::absolute(&file).unwrap_or(file);
+        Self {
+            file,
+            state,
+            running: Mutex::new(running),
+        }
+    }
+
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Waits for a reload that is under way, and keeps the next one waiting
+    /// for as long as it is held. Not to be kept across a wait.
+    pub(super) fn steady(&self) -> impl Drop + use<'_> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the file again and serves what it says from now on; with an
+    /// error in it nothing changes. Blocks: it reads files.
+    pub fn reload(&self, proxy: &Proxy) -> Result<Changes, Rejected> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = load(&self.file);
+        let Some((config, inventory)) = loaded.take() else {
+            return Err(Rejected::Faults(Box::new(loaded)));
+        };
+        let live = proxy.live();
+        let previous = live.current();
+        let next =
+            open(&config, inventory, &self.state, Some(&previous)).map_err(Rejected::Open)?;
+        live.replace(next);
+        let changes = compare(&running, &config);
+        *running = config;
+        tracing::info!(
+            config = %self.file.display(),
+            added = changes.added.len(),
+            removed = changes.removed.len(),
+            changed = changes.changed.len(),
+            "configuration reloaded",
+        );
+        if !changes.waiting.is_empty() {
+            tracing::warn!(
+                keys = changes.waiting.join(", "),
+                "a restart is needed for these"
+            );
+        }
+        Ok(changes)
+    }
+}
+
+fn compare(before: &Config, after: &Config) -> Changes {
+    let sites = |config: &Config| -> Vec<SiteConfig> {
+        let sites = config.sites.iter().chain(&config.fallback);
+        sites.map(without_lines).collect()
+    };
+    let (before_sites, after_sites) = (sites(before), sites(after));
+    let old: std::collections::HashMap<&str, &SiteConfig> = by_name(&before_sites);
+    let new = by_name(&after_sites);
+    let mut changes = Changes::default();
+    for site in &after_sites {
+        match old.get(site.name.as_str()) {
+            None => changes.added.push(site.name.clone()),
+            Some(had) if *had != site => changes.changed.push(site.name.clone()),
+            Some(_) => {}
+        }
+    }
+    let gone = before_sites
+        .iter()
+        .filter(|site| !new.contains_key(site.name.as_str()));
+    changes.removed = gone.map(|site| site.name.clone()).collect();
+    let listens = |config: &Config| (config.listen.https.clone(), config.listen.http.clone());
+    if listens(before) != listens(after) {
+        changes.waiting.push("listen");
+    }
+    if before.log != after.log {
+        changes.waiting.push("log");
+    }
+    changes
+}
+
+fn by_name(sites: &[SiteConfig]) -> std::collections::HashMap<&str, &SiteConfig> {
+    sites
+        .iter()
+        .map(|site| (site.name.as_str(), site))
+        .collect()
+}
+
+/// A line above it more or less changes no site.
+fn without_lines(site: &SiteConfig) -> SiteConfig {
+    let mut site = site.clone();
+    site.line = 0;
+    for route in &mut site.routes {
+        route.line = 0;
+    }
+    site
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changed_is_told_by_site() {
+        let read = |text: &str| config::check(text, &|_| None).config.unwrap();
+        let before = read("sites:\n  a.test: 1\n  b.test: 2\n  c.test: 3\nfallback: 9\n");
+        let after = read("# more\nsites:\n  a.test: 1\n  b.test: 22\n  d.test: 4\nfallback: 9\n");
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let changes = compare(&before, &after);
+        assert_eq!(changes.added, names(&["d.test"]));
+        assert_eq!(changes.removed, names(&["c.test"]));
+        assert_eq!(changes.changed, names(&["b.test"]));
+        assert!(changes.waiting.is_empty());
+        let elsewhere =
+            read("listen: { https: 8443 }\nlog: { requests: off }\nsites: { a.test: 1 }\n");
+        assert_eq!(compare(&before, &elsewhere).waiting, ["listen", "log"]);
+    }
+}
