@@ -4,6 +4,7 @@
 //! 3 stopped, but not everything drained.
 
 mod check;
+mod control;
 mod demo;
 mod endpoints;
 mod load;
@@ -46,6 +47,24 @@ enum Command {
     Check(CheckArguments),
     /// Tell which site, route, endpoint and certificate would serve a URL, and why
     Lookup(LookupArguments),
+    /// List the sites of the running hostmux and their endpoints
+    List(control::ShowArguments),
+    /// Tell what runs: sites, endpoints with their conditions, and what was changed while it runs
+    Status(control::ShowArguments),
+    /// Add endpoints to a site: sites.yaml is edited, checked and taken over
+    Add(control::AddArguments),
+    /// Remove endpoints or a site: requests under way go on to their end
+    Remove(control::RemoveArguments),
+    /// Give an endpoint no more requests; those under way go on
+    Drain(control::DrainArguments),
+    /// Change an endpoint's share of the requests while it runs
+    Weight(control::WeightArguments),
+    /// Hold a site's new requests
+    Pause(control::SiteArguments),
+    /// Let a paused or stopped site's requests in again
+    Resume(control::SiteArguments),
+    /// Turn a site's visitors away with a page that says why
+    Stop(control::StopArguments),
 }
 
 #[derive(Debug, Default, clap::Args)]
@@ -105,6 +124,15 @@ pub fn main() -> ExitCode {
             lookup.run.config.or(arguments.run.config),
             lookup.json,
         ),
+        Some(Command::List(asked)) => control::list(asked),
+        Some(Command::Status(asked)) => control::status(asked),
+        Some(Command::Add(asked)) => control::add(asked, arguments.run.config),
+        Some(Command::Remove(asked)) => control::remove(asked, arguments.run.config),
+        Some(Command::Drain(asked)) => control::drain(asked),
+        Some(Command::Weight(asked)) => control::weight(asked),
+        Some(Command::Pause(asked)) => control::pause(asked),
+        Some(Command::Resume(asked)) => control::resume(asked),
+        Some(Command::Stop(asked)) => control::stop(asked),
     };
     match done {
         Ok(code) => code,

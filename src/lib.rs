@@ -32,6 +32,9 @@
 //!    that the thread's exchanges share, which a task of its own drives.
 //! 7. `proxy::watch` sees the answer's end and writes its one access line.
 //!
+//! Meanwhile [`server::control`] takes commands, and [`server::reload`] takes
+//! a changed file over: both on the background thread.
+//!
 //! # Who may import whom
 //!
 //! Bottom first; a file names only its own row or a row above it.
@@ -63,7 +66,7 @@
 //!   has a bound, with a name and a default in one place.
 //! - Tasks: one a client's connection, one a stream of HTTP/2, one clock a
 //!   thread, one for each listener, one a connection of HTTP/2 to an endpoint,
-//!   one a member that a health check asks. Each ends at drain.
+//!   one a member that a health check asks, one a command. Each ends at drain.
 //! - No `unwrap` or `expect` on anything a client, an upstream or a file said.
 
 pub mod body;

@@ -195,7 +195,7 @@ mod tests {
             format!("sites:\n{text}").as_bytes(),
             Format::Text(Colour::Plain),
         );
-        assert_eq!(out.matches("error: ").count(), load::PRINTED_MAX);
+        assert_eq!(out.matches("error: ").count(), reload::PRINTED_MAX);
         assert!(
             out.ends_with("and 50 more\n\nsites.yaml: 150 errors\n"),
             "{out}"

@@ -41,7 +41,13 @@ pub(super) fn state_directory() -> anyhow::Result<PathBuf> {
 /// The control socket of a hostmux that is started here: in
 /// `$RUNTIME_DIRECTORY`, else in the state folder.
 pub(super) fn control_socket() -> anyhow::Result<PathBuf> {
-    let folder = match set("RUNTIME_DIRECTORY") {
+    // systemd puts `:` between several.
+    let given = set("RUNTIME_DIRECTORY");
+    let first = given.and_then(|given| {
+        let given = given.to_str()?.split(':').next()?;
+        Some(PathBuf::from(given))
+    });
+    let folder = match first {
         Some(folder) => folder,
         None => state_directory()?,
     };

@@ -66,7 +66,7 @@ fn control(source: Source) -> Option<Control> {
     };
     match Socket::bind(&path) {
         Ok(socket) => {
-            tracing::info!(socket = %path.display(), "listening for commands");
+            tracing::info!(socket = %path.display(), "commands are taken");
             Some(Control::new(socket, source))
         }
         Err(error) => {

@@ -15,7 +15,7 @@ use crate::harness::{Backend, Client, Conn, get};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A started hostmux. Dropped, it is killed.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     out: Receiver<String>,
     err: Receiver<String>,
@@ -23,10 +23,10 @@ struct Program {
 }
 
 /// How it ended.
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ended {
@@ -37,7 +37,7 @@ impl Ended {
 
 impl Program {
     /// Starts it in a folder that is its state as well, with this on its standard input.
-    fn start(folder: &Path, arguments: &[&str], input: &str) -> Self {
+    pub(crate) fn start(folder: &Path, arguments: &[&str], input: &str) -> Self {
         Self::spawn(
             Command::new(env!("CARGO_BIN_EXE_hostmux")).args(arguments),
             folder,
@@ -80,7 +80,7 @@ impl Program {
     }
 
     /// Waits for a line of the log of events that holds these words; gives it.
-    fn says(&mut self, words: &str) -> String {
+    pub(crate) fn says(&mut self, words: &str) -> String {
         loop {
             let line = self.err.recv_timeout(PATIENCE);
             let line =
@@ -93,7 +93,7 @@ impl Program {
     }
 
     /// Waits until it listens; where, for https and http.
-    fn listens(&mut self) -> [SocketAddr; 2] {
+    pub(crate) fn listens(&mut self) -> [SocketAddr; 2] {
         let mut address = || {
             let line: serde_json::Value = serde_json::from_str(&self.says("listening")).unwrap();
             line["address"].as_str().unwrap().parse().unwrap()
@@ -101,11 +101,15 @@ impl Program {
         [address(), address()]
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    fn ended(mut self) -> Ended {
+    pub(crate) fn ended(mut self) -> Ended {
         // Its streams end when it does.
         let rest = |lines: &Receiver<String>| {
             let mut all = Vec::new();
@@ -154,7 +158,7 @@ fn run(arguments: &[&str], files: &[(&str, &str)], input: &str) -> Ended {
     Program::start(folder(files).path(), arguments, input).ended()
 }
 
-fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+pub(crate) fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
         std::fs::write(folder.path().join(name), text).unwrap();
@@ -162,7 +166,7 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-const LISTEN: &str = "listen: { https: \"127.0.0.1:0\", http: \"127.0.0.1:0\" }\n";
+pub(crate) const LISTEN: &str = "listen: { https: \"127.0.0.1:0\", http: \"127.0.0.1:0\" }\n";
 const GOOD: &str = "sites:\n  a.test: 8080\n  \"*.b.test\": [8081, 8082]\nfallback: 8888\n";
 const BROKEN: &str = "sites:\n  a.test: 8O80\n  A.test: 8081\n  b.test: { upstrem: 80 }\n";
 
@@ -180,6 +184,15 @@ fn it_says_what_it_is() {
         &["check", "--help"],
         &["lookup", "--help"],
         &["demo", "--help"],
+        &["list", "--help"],
+        &["status", "--help"],
+        &["add", "--help"],
+        &["remove", "--help"],
+        &["drain", "--help"],
+        &["weight", "--help"],
+        &["pause", "--help"],
+        &["resume", "--help"],
+        &["stop", "--help"],
     ] {
         let help = run(arguments, &[], "");
         assert_eq!(
@@ -190,7 +203,22 @@ fn it_says_what_it_is() {
         assert!(help.out.contains("Usage: hostmux"), "{}", help.out);
     }
     let help = run(&["--help"], &[], "").out;
-    for word in ["run", "demo", "check", "lookup", "HOSTMUX_CONFIG"] {
+    for word in [
+        "run",
+        "demo",
+        "check",
+        "lookup",
+        "list",
+        "status",
+        "add",
+        "remove",
+        "drain",
+        "weight",
+        "pause",
+        "resume",
+        "stop",
+        "HOSTMUX_CONFIG",
+    ] {
         assert!(help.contains(word), "{word}: {help}");
     }
 }

@@ -75,6 +75,14 @@ fn the_limits_that_are_told_are_kept() {
             "for {} s (`wait_for_endpoint`)",
             hostmux::upstream::WAIT_FOR_ENDPOINT.as_secs()
         ),
+        format!(
+            "one paused site | 1,024 for {} s",
+            hostmux::proxy::gate::HELD_TIMEOUT.as_secs()
+        ),
+        format!(
+            "· {} KiB · 30 s",
+            hostmux::server::control::BODY_BYTES_MAX >> 10
+        ),
         format!("for up to {} s,", hostmux::server::DRAIN_TIMEOUT.as_secs()),
     ];
     for limit in told {

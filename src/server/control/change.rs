@@ -47,7 +47,7 @@ pub(super) fn add(snapshot: &Snapshot, host: &str, asked: &Endpoints) -> Result<
         let settings = settings(text, upstream)?;
         let member = upstream.member(&settings, Origin::Runtime).map_err(|error| {
             Refusal::conflict(
-                format!("`{text}` cannot be verified: {error}"),
+                format!("`{text}` cannot be added: {error}"),
                 "name an `https://` endpoint of this site in sites.yaml first, so that its CA is read",
             )
         })?;
@@ -83,7 +83,14 @@ pub(super) fn remove(snapshot: &Snapshot, host: &str, asked: &Endpoints) -> Resu
     let members = upstream.registry.members();
     let mut names: Vec<Arc<str>> = Vec::new();
     for text in &asked.endpoints {
-        let name = member(upstream, text)?.endpoint.name.clone();
+        let member = member(upstream, text)?;
+        let name = member.endpoint.name.clone();
+        if let Origin::Discovered(behind) = &member.origin {
+            return Err(Refusal::conflict(
+                format!("`{name}` was found behind `{behind}`, and would be found again"),
+                format!("drain it, or remove `{behind}` from sites.yaml (`hostmux remove`)"),
+            ));
+        }
         if !names.contains(&name) {
             names.push(name);
         }

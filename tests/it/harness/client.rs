@@ -1,8 +1,9 @@
 //! A client of HTTP/1 that sends what it is told to.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use super::wire::{Answer, Message, Stream, Wire, handle};
@@ -25,6 +26,13 @@ impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = within(TcpStream::connect(address)).await.unwrap();
         stream.set_nodelay(true).unwrap();
+        let socket = handle(&stream);
+        Self::new(stream, socket)
+    }
+
+    /// A connection to a Unix socket.
+    pub(crate) async fn connect_unix(path: &Path) -> Self {
+        let stream = within(UnixStream::connect(path)).await.unwrap();
         let socket = handle(&stream);
         Self::new(stream, socket)
     }

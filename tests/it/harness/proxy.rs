@@ -2,13 +2,16 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use hostmux::config::{self, Config, ListenAddress};
 use hostmux::observe::access_log::{AccessLog, Format};
+use hostmux::server::control::{Control, Socket};
 use hostmux::server::listener::Listener;
+use hostmux::server::reload::Source;
 use hostmux::server::{Server, Speaks, raise_descriptor_limit};
 use hostmux::snapshot::Snapshot;
 use hostmux::tls::{self, Inventory, LocalCa, Otherwise, Tls};
@@ -21,6 +24,8 @@ use super::certificates::Certificates;
 use super::client::Client;
 use super::front::Front;
 use super::within;
+
+const SOCKET: &str = "hostmux.sock";
 
 /// A running proxy. Dropped, it stops at once.
 pub(crate) struct Proxy {
@@ -35,11 +40,20 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Serves a `sites.yaml`, whose `listen` is replaced by free ports.
     pub(crate) fn start(yaml: &str) -> Self {
-        Self::start_as(yaml, |_| {})
+        Self::launch(yaml, false, |_| {})
     }
 
     /// The same with a meaning that is altered.
     pub(crate) fn start_as(yaml: &str, alter: impl Fn(&mut Config)) -> Self {
+        Self::launch(yaml, false, alter)
+    }
+
+    /// The same, from a file ([`Self::write`]), and it listens for commands.
+    pub(crate) fn commanded(yaml: &str) -> Self {
+        Self::launch(yaml, true, |_| {})
+    }
+
+    fn launch(yaml: &str, commanded: bool, alter: impl Fn(&mut Config)) -> Self {
         raise_descriptor_limit();
         let checked = config::check(yaml, &|_| None);
         let mut config = checked
@@ -70,8 +84,14 @@ impl Proxy {
         let commons = Commons::new(Secret::fleeting());
         let snapshot = Snapshot::build(&config, tls, commons, None);
         let running = Arc::new(hostmux::proxy::Proxy::new(snapshot, Some(access_log)));
+        let control = commanded.then(|| {
+            let file = state.path().join("sites.yaml");
+            std::fs::write(&file, yaml).unwrap();
+            let source = Source::new(file, state.path().to_owned(), config.clone());
+            Control::new(Socket::bind(&state.path().join(SOCKET)).unwrap(), source)
+        });
         Self {
-            server: Some(Server::start(running.clone(), listeners, None).unwrap()),
+            server: Some(Server::start(running.clone(), listeners, control).unwrap()),
             running,
             front: Front::new(https, &pem),
             http,
@@ -121,6 +141,26 @@ impl Proxy {
         .unwrap();
         let commons = before.commons.clone();
         live.replace(Snapshot::build(&config, tls, commons, Some(&before)));
+    }
+
+    /// Where it listens for commands.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self._state.path().join(SOCKET)
+    }
+
+    /// Writes the file that it serves once it is told to read it again.
+    pub(crate) fn write(&self, yaml: &str) {
+        std::fs::write(self._state.path().join("sites.yaml"), yaml).unwrap();
+    }
+
+    /// A command: its status and what was answered. `line`: `GET /v1/status`.
+    pub(crate) async fn command(&self, line: &str, body: &str) -> (u16, serde_json::Value) {
+        let mut client = Client::connect_unix(&self.socket()).await;
+        let length = body.len();
+        let request =
+            format!("{line} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}");
+        let answer = client.ask(request).await;
+        (answer.status, serde_json::from_slice(&answer.body).unwrap())
     }
 
     /// Requests of a site that wait for its endpoints to come up.

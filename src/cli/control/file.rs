@@ -1,0 +1,158 @@
+//! `sites.yaml`, edited: checked whole before it is written, and written at once.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use rustix::fs::{FlockOperation, Gid, Mode, Uid, fchmod, fchown, flock};
+
+use crate::config::FILE_BYTES_MAX;
+use crate::config::edit::{Edit, Target, edit};
+use crate::diagnostic::Colour;
+use crate::server::reload::{folder_of, judge};
+
+/// Edits a file. With an error in what it would become nothing is written.
+pub(super) fn change(
+    file: &Path,
+    target: &Target<'_>,
+    change: &Edit<'_>,
+    colour: Colour,
+) -> anyhow::Result<()> {
+    let name = file.display().to_string();
+    let reading = || format!("cannot read {name}");
+    // A link stays one: what it leads to is replaced.
+    let real = fs::canonicalize(file).with_context(reading)?;
+    let folder = File::open(folder_of(&real)).with_context(reading)?;
+    // Held to the end, so that of two edits one comes after the other.
+    flock(&folder, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        anyhow!("another hostmux is at work in the folder of {name}\n  = help: try again")
+    })?;
+    let had = text_of(&real).with_context(reading)?;
+    let text = edit(&had, target, change).map_err(|refusal| {
+        let fix = refusal.fix();
+        anyhow!("{refusal}\n  = help: {fix}")
+    })?;
+    let judged = judge(name.clone(), text, folder_of(file));
+    if judged.checked.config.is_none() {
+        eprintln!("{}", judged.render(colour));
+        bail!(
+            "{name} would not be right then: nothing was written\n  \
+             = help: the faults above are in the file as it would be; `hostmux check` tells those it has now"
+        );
+    }
+    replace(&real, &had, &judged.text).with_context(|| format!("cannot write {name}"))?;
+    // The new name is to outlast a power cut; it is there for all others already.
+    let _ = folder.sync_all();
+    Ok(())
+}
+
+fn text_of(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let file = File::open(file)?;
+    file.take(FILE_BYTES_MAX as u64 + 1)
+        .read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Puts a new file in the place of one that still holds what it held.
+fn replace(real: &Path, had: &str, text: &str) -> anyhow::Result<()> {
+    let new = beside(real);
+    let written = write(real, &new, text)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| {
+            if text_of(real)? != had {
+                bail!("it was changed meanwhile, and nothing was written\n  = help: try again");
+            }
+            Ok(fs::rename(&new, real)?)
+        });
+    if written.is_err() {
+        // Nothing is left to do if it cannot be removed.
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+/// A hidden name in the same folder, this process's own.
+fn beside(real: &Path) -> PathBuf {
+    let name = real.file_name().unwrap_or_default().to_string_lossy();
+    real.with_file_name(format!(".{name}.hostmux.{}", std::process::id()))
+}
+
+/// Writes a file with the rights and the owner of another.
+fn write(like: &Path, new: &Path, text: &str) -> io::Result<()> {
+    let like = fs::metadata(like)?;
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(new)?;
+    file.write_all(text.as_bytes())?;
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) != (like.uid(), like.gid()) {
+        let (user, group) = (Uid::from_raw(like.uid()), Gid::from_raw(like.gid()));
+        fchown(&file, Some(user), Some(group))?;
+    }
+    // After the owner, whose change may take rights away.
+    fchmod(
+        &file,
+        Mode::from_raw_mode(like.permissions().mode() & 0o7777),
+    )?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEFORE: &str = "# mine\nsites:\n  a.test: 8080 # the app\n";
+
+    fn add(file: &Path, host: &str, endpoint: &str) -> anyhow::Result<()> {
+        let endpoints = [endpoint.to_owned()];
+        let edit = Edit::Add {
+            endpoints: &endpoints,
+        };
+        change(file, &Target::of(host), &edit, Colour::Plain)
+    }
+
+    fn names(folder: &Path) -> usize {
+        fs::read_dir(folder).unwrap().count()
+    }
+
+    #[test]
+    fn comments_rights_and_links_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (
+            folder.path().join("real.yaml"),
+            folder.path().join("sites.yaml"),
+        );
+        fs::write(&real, BEFORE).unwrap();
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        add(&link, "a.test", "8081").unwrap();
+        let text = fs::read_to_string(&real).unwrap();
+        assert_eq!(text, "# mine\nsites:\n  a.test: [8080, 8081] # the app\n");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(
+            fs::metadata(&real).unwrap().permissions().mode() & 0o777,
+            0o640
+        );
+        assert_eq!(names(folder.path()), 2, "nothing is left over");
+    }
+
+    #[test]
+    fn what_would_be_wrong_or_has_changed_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sites.yaml");
+        fs::write(&file, "sites:\n  a.test: 8080\n  b.test: 8O80\n").unwrap();
+        let refused = add(&file, "a.test", "8081").unwrap_err().to_string();
+        assert!(refused.contains("nothing was written"), "{refused}");
+        assert!(!fs::read_to_string(&file).unwrap().contains("8081"));
+
+        let refused = replace(&file, BEFORE, "sites: { a.test: 1 }\n").unwrap_err();
+        assert!(
+            refused.to_string().contains("changed meanwhile"),
+            "{refused}"
+        );
+        assert!(fs::read_to_string(&file).unwrap().contains("8O80"));
+        assert_eq!(names(folder.path()), 1, "nothing is left over");
+    }
+}

@@ -1,0 +1,219 @@
+//! What runs, as an aligned table.
+
+use serde_json::Value;
+
+/// The space between two columns.
+const GAP: usize = 2;
+
+/// Rows under a head, each column as wide as its widest cell.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', width + GAP - cell.chars().count()));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn row(cells: &[&str]) -> Vec<String> {
+    cells.iter().map(ToString::to_string).collect()
+}
+
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    value.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn array<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+    value
+        .get(key)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+/// `a.test`, `a.test/api`
+fn place(site: &Value, route: &Value) -> String {
+    let prefix = match text(route, "prefix") {
+        "/" => "",
+        prefix => prefix,
+    };
+    format!("{}{prefix}", text(site, "name"))
+}
+
+/// Sites and their endpoints.
+pub(super) fn list(told: &Value) -> String {
+    let mut rows = vec![row(&["SITE", "STATE", "ENDPOINTS"])];
+    for site in array(told, "sites") {
+        for route in array(site, "routes") {
+            let names: Vec<&str> = array(route, "endpoints")
+                .iter()
+                .filter_map(Value::as_str)
+                .collect();
+            let leads_to = match text(route, "redirect") {
+                "" if names.is_empty() => "none".to_owned(),
+                "" => names.join(" "),
+                redirect => format!("redirect to {redirect}"),
+            };
+            rows.push(vec![
+                place(site, route),
+                text(site, "state").to_owned(),
+                leads_to,
+            ]);
+        }
+    }
+    aligned(&rows)
+}
+
+/// All there is to know.
+pub(super) fn status(told: &Value) -> String {
+    let mut out = format!(
+        "hostmux {}, process {}, since {}, {}\n\n",
+        text(told, "version"),
+        number(told, "pid"),
+        text(told, "started"),
+        text(told, "config"),
+    );
+    let mut rows = vec![row(&[
+        "SITE",
+        "STATE",
+        "ENDPOINT",
+        "CONDITION",
+        "WEIGHT",
+        "REQUESTS",
+        "FROM",
+        "NOTE",
+    ])];
+    for site in array(told, "sites") {
+        for route in array(site, "routes") {
+            let place = place(site, route);
+            rows.extend(of_route(&place, site, route));
+        }
+    }
+    out.push_str(&aligned(&rows));
+    let changes = array(told, "runtime_changes");
+    if !changes.is_empty() {
+        out.push_str("\nchanged while it runs, and not in sites.yaml:\n");
+        for change in changes {
+            out.push_str(&format!("  {}\n", changed(change)));
+        }
+    }
+    out
+}
+
+fn of_route(place: &str, site: &Value, route: &Value) -> Vec<Vec<String>> {
+    let state = match (text(site, "state"), number(site, "waiting")) {
+        (state, 0) => state.to_owned(),
+        (state, waiting) => format!("{state} ({waiting} wait)"),
+    };
+    let redirect = text(route, "redirect");
+    if !redirect.is_empty() {
+        return vec![vec![
+            place.to_owned(),
+            state,
+            format!("redirect to {redirect}"),
+        ]];
+    }
+    let mut rows = Vec::new();
+    for endpoint in array(route, "endpoints") {
+        let backup = endpoint.get("backup").and_then(Value::as_bool);
+        let note = match (backup, text(endpoint, "why")) {
+            (Some(true), "") => "backup".to_owned(),
+            (Some(true), why) => format!("backup; {why}"),
+            (_, why) => why.to_owned(),
+        };
+        rows.push(vec![
+            place.to_owned(),
+            state.clone(),
+            text(endpoint, "endpoint").to_owned(),
+            text(endpoint, "state").to_owned(),
+            number(endpoint, "weight").to_string(),
+            number(endpoint, "in_flight").to_string(),
+            text(endpoint, "origin").to_owned(),
+            note,
+        ]);
+    }
+    for gone in array(route, "leaving") {
+        rows.push(vec![
+            place.to_owned(),
+            state.clone(),
+            text(gone, "endpoint").to_owned(),
+            "leaving".to_owned(),
+            String::new(),
+            number(gone, "in_flight").to_string(),
+        ]);
+    }
+    if rows.is_empty() {
+        rows.push(vec![place.to_owned(), state, "none".to_owned()]);
+    }
+    rows
+}
+
+fn changed(change: &Value) -> String {
+    let (endpoint, upstream) = (text(change, "endpoint"), text(change, "upstream"));
+    match text(change, "change") {
+        "added" => format!("{endpoint} added to {upstream}"),
+        "removed" => format!("{endpoint} removed from {upstream}"),
+        "draining" => format!("{endpoint} of {upstream} drains"),
+        "weight" => format!(
+            "weight of {endpoint} of {upstream}: {} instead of {}",
+            number(change, "now"),
+            number(change, "was")
+        ),
+        other => format!("{other}: {endpoint} of {upstream}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_below_each_other() {
+        let rows = [
+            row(&["SITE", "ENDPOINT"]),
+            row(&["bücher.test", "x"]),
+            row(&["a", ""]),
+        ];
+        assert_eq!(aligned(&rows), "SITE         ENDPOINT\nbücher.test  x\na\n");
+    }
+
+    #[test]
+    fn a_status_is_told_by_endpoint() {
+        let told = serde_json::json!({
+            "version": "1", "pid": 7, "started": "now", "config": "/sites.yaml",
+            "runtime_changes": [{ "upstream": "a.test", "endpoint": "localhost:2", "change": "added" }],
+            "sites": [{ "name": "a.test", "state": "paused", "waiting": 2, "routes": [
+                { "prefix": "/", "endpoints": [
+                    { "endpoint": "localhost:1", "state": "down", "why": "refused", "weight": 1, "in_flight": 0, "origin": "file" },
+                ], "leaving": [{ "endpoint": "localhost:3", "in_flight": 4 }] },
+                { "prefix": "/old", "redirect": "https://b.test/" },
+            ] }],
+        });
+        assert_eq!(
+            status(&told),
+            "hostmux 1, process 7, since now, /sites.yaml\n\n\
+             SITE        STATE            ENDPOINT                     CONDITION  WEIGHT  REQUESTS  FROM  NOTE\n\
+             a.test      paused (2 wait)  localhost:1                  down       1       0         file  refused\n\
+             a.test      paused (2 wait)  localhost:3                  leaving            4\n\
+             a.test/old  paused (2 wait)  redirect to https://b.test/\n\n\
+             changed while it runs, and not in sites.yaml:\n  localhost:2 added to a.test\n"
+        );
+    }
+}
