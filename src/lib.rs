@@ -66,7 +66,8 @@
 //!   has a bound, with a name and a default in one place.
 //! - Tasks: one a client's connection, one a stream of HTTP/2, one clock a
 //!   thread, one for each listener, one a connection of HTTP/2 to an endpoint,
-//!   one a member that a health check asks, one a command. Each ends at drain.
+//!   one a member that a health check asks, one a name of an upstream
+//!   ([`upstream::discovery`]), one a command. Each ends at drain.
 //! - No `unwrap` or `expect` on anything a client, an upstream or a file said.
 
 pub mod body;

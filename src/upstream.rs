@@ -6,11 +6,13 @@
 
 pub mod balance;
 pub mod client;
+pub mod discovery;
 pub mod eject;
 pub mod endpoint;
 pub mod h1;
 pub mod health;
 pub mod member;
+pub mod place;
 pub mod protocol;
 pub mod registry;
 pub mod room;
@@ -26,6 +28,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use self::balance::{Balance, Candidate, Draw};
+use self::discovery::{Found, NameService};
 use self::eject::Eject;
 use self::health::HealthCheck;
 use self::member::{Lease, Member, Origin};
@@ -35,7 +38,8 @@ use self::sticky::{Secret, Sticky};
 use self::table::Table;
 use crate::rt;
 
-pub use self::endpoint::{Address, Endpoint, Endpoints, NoTrust};
+pub use self::endpoint::{Endpoint, Endpoints, Unfit};
+pub use self::place::{Address, Named, Place};
 pub use self::protocol::{EndpointSettings, ProtocolSettings, TlsSettings};
 
 /// How long a refused request waits for a loopback endpoint that is probably restarting.
@@ -101,6 +105,8 @@ pub struct Commons {
     pub changed: Arc<watch::Sender<()>>,
     /// How many endpoints health checks ask at the moment.
     pub probed: Arc<AtomicUsize>,
+    /// Who is asked for the addresses of names.
+    pub names: NameService,
 }
 
 impl Commons {
@@ -110,6 +116,7 @@ impl Commons {
             secret,
             changed: Arc::new(watch::channel(()).0),
             probed: Arc::default(),
+            names: NameService::default(),
         }
     }
 }
@@ -170,22 +177,37 @@ impl Upstream {
         let known = previous.map_or_else(Vec::new, |previous| previous.kept_by(&settings));
         let mut members: Vec<Arc<Member>> = Vec::with_capacity(settings.endpoints.len());
         let mut declared = Vec::with_capacity(settings.endpoints.len());
-        for endpoint in &settings.endpoints {
-            let member = make(&name, &settings, commons, endpoint, Origin::File)
-                .expect("every CA that a configuration names was read");
+        let mut join = |member: Member| {
             let id = member.endpoint.id;
             if members.iter().any(|other| other.endpoint.id == id) {
-                continue;
+                return;
             }
-            declared.push((member.endpoint.clone(), endpoint.weight));
+            if member.origin == Origin::File {
+                declared.push((member.endpoint.clone(), member.weight()));
+            }
             let kept = known.iter().find(|known| known.endpoint.id == id);
             members.push(match kept {
                 Some(kept) if kept.may_stay_as(&member) => {
-                    kept.set_weight(endpoint.weight);
+                    kept.set_weight(member.weight());
                     kept.clone()
                 }
                 Some(_) | None => Arc::new(member),
             });
+        };
+        for endpoint in &settings.endpoints {
+            let make = |found, origin| make(&name, &settings, commons, endpoint, found, origin);
+            if let Some(written) = endpoint.written() {
+                let member = make(&written, Origin::File);
+                join(member.expect("every CA that a configuration names was read"));
+                continue;
+            }
+            // What a name led to holds until it is looked up again.
+            let found = previous.map_or_else(Vec::new, |previous| previous.found(endpoint));
+            for found in &found {
+                if let Ok(member) = make(found, Origin::behind(endpoint)) {
+                    join(member);
+                }
+            }
         }
         for added in previous.into_iter().flat_map(Self::added_by_hand) {
             let known = |other: &Arc<Member>| other.endpoint.id == added.endpoint.id;
@@ -233,23 +255,66 @@ impl Upstream {
         &self.declared
     }
 
+    /// What the name of an endpoint led to, weighed as the endpoint says now.
+    fn found(&self, endpoint: &EndpointSettings) -> Vec<Found> {
+        let origin = Origin::behind(endpoint);
+        let members = self.registry.members();
+        let members = members.iter().filter(|member| member.origin == origin);
+        members
+            .map(|member| Found {
+                spot: member.endpoint.spot(),
+                // A service weighs each of its targets.
+                weight: match &endpoint.place {
+                    Place::Service(_) => member.weight(),
+                    Place::At(_) | Place::Name(_) => endpoint.weight,
+                },
+                backup: member.backup && matches!(endpoint.place, Place::Service(_))
+                    || endpoint.backup,
+            })
+            .collect()
+    }
+
     /// Whether another has the same settings and the same endpoints: a CA's
     /// file may have changed though its name did not.
     pub fn is_as(&self, other: &Self) -> bool {
         let ids = |upstream: &Self| -> Vec<u64> {
-            let declared = upstream.declared.iter();
-            declared.map(|(endpoint, _)| endpoint.id).collect()
+            let declared = upstream.declared.iter().map(|(endpoint, _)| endpoint.id);
+            let members = upstream.registry.members();
+            let found = members
+                .iter()
+                .filter(|member| matches!(member.origin, Origin::Discovered(_)))
+                .map(|member| member.endpoint.id);
+            declared.chain(found).collect()
         };
         self.name == other.name && self.settings == other.settings && ids(self) == ids(other)
     }
 
-    /// A member for an endpoint that comes while it runs.
+    /// A member for an endpoint that comes while it runs, and has an address.
     pub fn member(
         &self,
         endpoint: &EndpointSettings,
         origin: Origin,
-    ) -> Result<Arc<Member>, NoTrust> {
-        make(&self.name, &self.settings, &self.commons, endpoint, origin).map(Arc::new)
+    ) -> Result<Arc<Member>, Unfit> {
+        let written = endpoint.written().ok_or(Unfit::Named)?;
+        self.member_behind(endpoint, &written, origin)
+    }
+
+    /// A member for what was found behind the name of an endpoint.
+    fn member_behind(
+        &self,
+        endpoint: &EndpointSettings,
+        found: &Found,
+        origin: Origin,
+    ) -> Result<Arc<Member>, Unfit> {
+        make(
+            &self.name,
+            &self.settings,
+            &self.commons,
+            endpoint,
+            found,
+            origin,
+        )
+        .map(Arc::new)
     }
 
     /// One more endpoint; whoever watches members is told.
@@ -397,20 +462,17 @@ fn make(
     settings: &Settings,
     commons: &Commons,
     endpoint: &EndpointSettings,
+    found: &Found,
     origin: Origin,
-) -> Result<Member, NoTrust> {
-    let running = commons.endpoints.of(endpoint, settings.connect_timeout)?;
+) -> Result<Member, Unfit> {
+    let timeout = settings.connect_timeout;
+    let running = commons.endpoints.of(endpoint, &found.spot, timeout)?;
     let token = match settings.sticky {
         true => commons.secret.token(upstream, &running.name),
         false => String::new(),
     };
-    Ok(Member::new(
-        running,
-        endpoint.weight,
-        endpoint.backup,
-        origin,
-        token,
-    ))
+    let (weight, backup) = (found.weight, found.backup);
+    Ok(Member::new(running, weight, backup, origin, token))
 }
 
 fn hash(client: IpAddr) -> u64 {

@@ -63,7 +63,7 @@ impl Told<'_> {
         match &self.route.host {
             HostHeader::Preserve => self.request.admitted.host.into(),
             HostHeader::Name(name) => name.into(),
-            HostHeader::Endpoint => self.endpoint.address.host().into(),
+            HostHeader::Endpoint => self.endpoint.host().into(),
         }
     }
 

@@ -13,7 +13,7 @@ use super::control::{self, Control, Listening, Place};
 use crate::proxy::Proxy;
 use crate::rt::{self, clock};
 use crate::upstream::client::pool;
-use crate::upstream::{Upstream, health};
+use crate::upstream::{Upstream, discovery, health};
 
 /// The thread. Dropped, it ends by itself.
 pub(super) struct Background {
@@ -50,9 +50,18 @@ async fn run(proxy: Arc<Proxy>, listening: Option<Listening>, stopped: oneshot::
     if let Some(listening) = listening {
         tokio::task::spawn_local(control::run(listening, proxy.clone()));
     }
-    let changed = proxy.live().current().commons.changed.subscribe();
+    let commons = proxy.live().current().commons.clone();
+    let (changed, all) = (commons.changed.subscribe(), proxy.clone());
+    tokio::task::spawn_local(discovery::run(commons, move || upstreams(&all)));
     tokio::task::spawn_local(health::supervise(move || checked(&proxy), changed));
     let _ = stopped.await;
+}
+
+/// Those that requests may go to; one that several routes have comes several times.
+fn upstreams(proxy: &Proxy) -> Vec<Arc<Upstream>> {
+    let snapshot = proxy.live().current();
+    let sites = snapshot.all();
+    sites.flat_map(|site| site.upstreams().cloned()).collect()
 }
 
 /// The upstreams that have a health check.

@@ -4,7 +4,6 @@
 //! them. What one upstream thinks of an endpoint is its [`super::member`].
 
 use std::collections::HashMap;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -12,51 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::ConnectTimeout;
+use super::place::{Address, Named, Spot};
 use super::protocol::{EndpointSettings, Protocol, Trust};
 
 const CONNECT_TIMEOUT_NEAR: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT_FAR: Duration = Duration::from_secs(3);
 
-/// Where an endpoint listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// A port of this machine: `127.0.0.1` and `::1` are both tried, the last
-    /// that worked first.
-    Port(u16),
-    Socket(SocketAddr),
-    Unix(PathBuf),
-}
-
-impl Address {
-    /// Whether the endpoint is on this machine.
-    pub fn is_near(&self) -> bool {
-        match self {
-            Self::Port(_) | Self::Unix(_) => true,
-            Self::Socket(address) => address.ip().is_loopback(),
-        }
-    }
-
-    /// The `Host` of a request to it that shall not tell a public name.
-    pub fn host(&self) -> String {
-        match self {
-            Self::Port(port) => format!("localhost:{port}"),
-            Self::Socket(address) => address.to_string(),
-            Self::Unix(_) => "localhost".to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Port(port) => write!(f, "localhost:{port}"),
-            Self::Socket(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-type Key = (Address, Protocol, Duration);
+type Key = (Spot, Protocol, Duration);
 
 /// All endpoints of a process, one an address.
 #[derive(Clone, Debug, Default)]
@@ -69,10 +30,19 @@ struct Known {
     trusts: HashMap<Option<PathBuf>, Trust>,
 }
 
-/// No certificates were read to hold an endpoint's against.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no CA was read that could vouch for the endpoint")]
-pub struct NoTrust;
+/// Why an endpoint cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// No certificates were read to hold an endpoint's against.
+    #[error("no CA was read that could vouch for the endpoint")]
+    NoTrust,
+    /// No certificate can be for the name that it would have to be for.
+    #[error("no certificate can be for its name")]
+    NoCertificate,
+    /// Only what `sites.yaml` names is looked up.
+    #[error("a name that is to be looked up stands in sites.yaml")]
+    Named,
+}
 
 impl Endpoints {
     /// Sets what certificates of endpoints are held against from now on.
@@ -80,23 +50,25 @@ impl Endpoints {
         self.known().trusts = trusts.collect();
     }
 
-    /// The endpoint that is meant: the one that is there already, or a new one.
+    /// The endpoint that is meant, in one of its spots: the one that is there
+    /// already, or a new one.
     pub fn of(
         &self,
         settings: &EndpointSettings,
+        spot: &Spot,
         timeout: ConnectTimeout,
-    ) -> Result<Arc<Endpoint>, NoTrust> {
-        let timeout = within(timeout, &settings.address);
+    ) -> Result<Arc<Endpoint>, Unfit> {
+        let timeout = within(timeout, &spot.address);
         let mut known = self.known();
         let protocol = Protocol::of(settings, |ca| known.trusts.get(ca).cloned())?;
-        let key = (settings.address.clone(), protocol, timeout);
+        let key = (spot.clone(), protocol, timeout);
         if let Some(endpoint) = known.endpoints.get(&key).and_then(Weak::upgrade) {
             return Ok(endpoint);
         }
         known
             .endpoints
             .retain(|_, endpoint| endpoint.strong_count() > 0);
-        let endpoint = Arc::new(Endpoint::new(settings, key.1.clone(), timeout));
+        let endpoint = Arc::new(Endpoint::new(settings, spot, key.1.clone(), timeout));
         known.endpoints.insert(key, Arc::downgrade(&endpoint));
         Ok(endpoint)
     }
@@ -113,8 +85,13 @@ pub struct Endpoint {
     pub id: u64,
     pub address: Address,
     pub protocol: Protocol,
-    /// The endpoint as it is told in logs.
+    /// The endpoint as it is told in logs: `db.internal:8080@10.0.0.7` where a
+    /// name leads to it.
     pub name: Arc<str>,
+    /// The name that leads to it, where one does.
+    behind: Option<Named>,
+    /// The `Host` that tells of nothing but the endpoint.
+    host: Arc<str>,
     pub connect_timeout: Duration,
     /// For a port: `::1` was the last that worked.
     prefers_v6: AtomicBool,
@@ -125,17 +102,36 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    fn new(settings: &EndpointSettings, protocol: Protocol, connect_timeout: Duration) -> Self {
+    fn new(
+        settings: &EndpointSettings,
+        spot: &Spot,
+        protocol: Protocol,
+        connect_timeout: Duration,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             connect_timeout,
-            name: settings.to_string().into(),
-            address: settings.address.clone(),
+            name: format!("{}{spot}", settings.protocol.scheme()).into(),
+            host: spot.host(protocol.default_port()).into(),
+            behind: spot.behind.clone(),
+            address: spot.address.clone(),
             protocol,
             prefers_v6: AtomicBool::new(false),
             members: AtomicUsize::new(0),
             chose_http1: AtomicBool::new(false),
+        }
+    }
+
+    /// The `Host` of a request to it that shall not tell a public name.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(super) fn spot(&self) -> Spot {
+        Spot {
+            address: self.address.clone(),
+            behind: self.behind.clone(),
         }
     }
 
@@ -179,7 +175,10 @@ mod tests {
         let known = Endpoints::default();
         let of = |port| {
             let settings = EndpointSettings::from(Address::Port(port));
-            known.of(&settings, ConnectTimeout::default()).unwrap()
+            let spot = settings.written().unwrap().spot;
+            known
+                .of(&settings, &spot, ConnectTimeout::default())
+                .unwrap()
         };
         let (first, second) = (of(1), of(2));
         assert_eq!(of(1).id, first.id);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::EndpointSettings;
 use super::eject::Ejection;
 use super::endpoint::Endpoint;
 use super::room::Room;
@@ -18,6 +19,13 @@ pub enum Origin {
     Runtime,
     /// Found behind a name that `sites.yaml` has.
     Discovered(Arc<str>),
+}
+
+impl Origin {
+    /// Of what is found behind the name of an endpoint.
+    pub fn behind(endpoint: &EndpointSettings) -> Self {
+        Self::Discovered(endpoint.to_string().into())
+    }
 }
 
 /// What the health check found last.

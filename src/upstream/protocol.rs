@@ -11,19 +11,20 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use super::{Address, NoTrust};
+use super::Unfit;
+use super::discovery::Found;
+use super::place::{Address, Place, Spot};
 
 /// An endpoint as meant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointSettings {
-    pub address: Address,
+    pub place: Place,
     pub protocol: ProtocolSettings,
     /// Its share of the requests beside the others'. Default 1; 0: none but
     /// those that stick to it.
@@ -51,7 +52,8 @@ pub struct TlsSettings {
     /// trusted. As written; a relative path is beside the configuration file.
     /// `None`: the system's.
     pub ca: Option<PathBuf>,
-    /// The name that the certificate must be for. `None`: the address's host.
+    /// The name that the certificate must be for. `None`: the host as written;
+    /// of a service, the domain behind `_service._proto`.
     pub name: Option<EndpointName>,
 }
 
@@ -68,7 +70,7 @@ impl EndpointName {
 impl From<Address> for EndpointSettings {
     fn from(address: Address) -> Self {
         Self {
-            address,
+            place: Place::At(address),
             protocol: ProtocolSettings::Http1,
             weight: 1,
             backup: false,
@@ -76,14 +78,42 @@ impl From<Address> for EndpointSettings {
     }
 }
 
+impl EndpointSettings {
+    /// What it comes to, where an address is written.
+    pub fn written(&self) -> Option<Found> {
+        let address = self.place.address()?.clone();
+        Some(Found {
+            spot: Spot {
+                address,
+                behind: None,
+            },
+            weight: self.weight,
+            backup: self.backup,
+        })
+    }
+}
+
+impl ProtocolSettings {
+    /// As it stands before an address; none for HTTP/1.1.
+    pub fn scheme(&self) -> &'static str {
+        match self {
+            Self::Http1 => "",
+            Self::H2c => "h2c://",
+            Self::Tls(_) => "https://",
+        }
+    }
+}
+
+/// As `sites.yaml` has it; what is found behind one name is told under this.
 impl fmt::Display for EndpointSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.protocol {
-            ProtocolSettings::Http1 => "",
-            ProtocolSettings::H2c => "h2c://",
-            ProtocolSettings::Tls(_) => "https://",
-        };
-        write!(f, "{scheme}{}", self.address)
+        match (&self.place, &self.protocol) {
+            (Place::Service(service), ProtocolSettings::Http1) => {
+                write!(f, "srv+http://{service}")
+            }
+            (Place::Service(service), protocol) => write!(f, "srv+{}{service}", protocol.scheme()),
+            (place, protocol) => write!(f, "{}{place}", protocol.scheme()),
+        }
     }
 }
 
@@ -99,33 +129,45 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// The port that a URL of it leaves out.
+    pub(super) fn default_port(&self) -> u16 {
+        match self {
+            Self::Http1 | Self::H2c => 80,
+            Self::Tls { .. } => 443,
+        }
+    }
+
     pub(super) fn of(
         settings: &EndpointSettings,
         trust: impl FnOnce(&Option<PathBuf>) -> Option<Trust>,
-    ) -> Result<Self, NoTrust> {
+    ) -> Result<Self, Unfit> {
         Ok(match &settings.protocol {
             ProtocolSettings::Http1 => Self::Http1,
             ProtocolSettings::H2c => Self::H2c,
             ProtocolSettings::Tls(tls) => Self::Tls {
-                trust: trust(&tls.ca).ok_or(NoTrust)?,
+                trust: trust(&tls.ca).ok_or(Unfit::NoTrust)?,
                 name: match &tls.name {
                     Some(EndpointName(name)) => name.clone(),
-                    None => name_of(&settings.address),
+                    None => name_of(&settings.place)?,
                 },
             },
         })
     }
 }
 
-/// The host of an address, as its certificate has to have it.
-fn name_of(address: &Address) -> ServerName<'static> {
-    match address {
-        Address::Port(_) => {
-            ServerName::try_from("localhost").expect("`localhost` can stand in a certificate")
+/// The host of a place, as a certificate has to have it.
+fn name_of(place: &Place) -> Result<ServerName<'static>, Unfit> {
+    match place {
+        Place::At(Address::Port(_)) => {
+            Ok(ServerName::try_from("localhost").expect("`localhost` can stand in a certificate"))
         }
-        Address::Socket(address) => ServerName::from(address.ip()),
+        Place::At(Address::Socket(address)) => Ok(ServerName::from(address.ip())),
         // No endpoint with TLS has such an address.
-        Address::Unix(_) => ServerName::from(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        Place::At(Address::Unix(_)) => Err(Unfit::NoCertificate),
+        Place::Name(_) | Place::Service(_) => {
+            let name = place.certified().ok_or(Unfit::NoCertificate)?;
+            ServerName::try_from(name.to_owned()).map_err(|_| Unfit::NoCertificate)
+        }
     }
 }
 

@@ -48,6 +48,7 @@ const ROWS: [Row; 10] = [
             "bytes",
             "foldhash",
             "h2",
+            "hickory_resolver",
             "http",
             "http_body",
             "httparse",
@@ -144,6 +145,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     // A module of the server has the name as well.
     ("h2", &["upstream/client/mux", "server"]),
+    ("hickory_resolver", &["upstream/discovery/names"]),
     ("httparse", &["framing/chunks", "upstream/h1"]),
     ("hyper", &["cli/demo", "server/control"]),
     ("hyper_util", &["cli/demo", "server/control"]),

@@ -1,20 +1,30 @@
-//! Endpoints as written in short: a port, an address, a Unix socket.
+//! Endpoints as written in short: a port, an address, a name, a Unix socket.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::Wrong;
-use crate::upstream::{Address, EndpointSettings, ProtocolSettings, TlsSettings};
+use crate::host::HostName;
+use crate::upstream::protocol::EndpointName;
+use crate::upstream::{Address, EndpointSettings, Named, Place, ProtocolSettings, TlsSettings};
+
+/// The port of a name behind `https://` that has none (RFC 9110 §4.2.2).
+const HTTPS_PORT: u16 = 443;
 
 /// The longest path of a Unix socket, in bytes: what `sockaddr_un` holds, less its NUL.
 const UNIX_PATH_BYTES_MAX: usize = 107;
 
-/// Reads an endpoint: an address, perhaps behind `http://`, `h2c://` or `https://`.
+/// Reads an endpoint: a place, perhaps behind `http://`, `h2c://` or
+/// `https://`, or a service behind `srv+` and one of these.
 pub(super) fn endpoint(text: &str) -> Result<EndpointSettings, Wrong> {
+    let tls = || ProtocolSettings::Tls(TlsSettings::default());
     let (protocol, rest) = match text.split_once("://") {
         Some(("h2c", rest)) => (ProtocolSettings::H2c, rest),
-        Some(("https", rest)) => (ProtocolSettings::Tls(TlsSettings::default()), rest),
-        _ => return address(text).map(EndpointSettings::from),
+        Some(("https", rest)) => (tls(), rest),
+        Some(("srv+http", rest)) => return service(text, ProtocolSettings::Http1, rest),
+        Some(("srv+h2c", rest)) => return service(text, ProtocolSettings::H2c, rest),
+        Some(("srv+https", rest)) => return service(text, tls(), rest),
+        _ => return place(text).map(|place| of(place, ProtocolSettings::Http1)),
     };
     let scheme = &text[..text.len() - rest.len()];
     if rest.starts_with(['/', '.']) || rest.starts_with("unix:") {
@@ -24,18 +34,80 @@ pub(super) fn endpoint(text: &str) -> Result<EndpointSettings, Wrong> {
         )
         .help("`unix:/path` is an endpoint that speaks HTTP/1.1"));
     }
-    let address = host_and_port(scheme, rest)?;
-    Ok(EndpointSettings {
+    let endpoint = of(host_and_port(scheme, rest)?, protocol);
+    certified(rest, &endpoint)?;
+    Ok(endpoint)
+}
+
+fn of(place: Place, protocol: ProtocolSettings) -> EndpointSettings {
+    EndpointSettings {
+        place,
         protocol,
-        ..address.into()
-    })
+        ..Address::Port(0).into()
+    }
+}
+
+/// `srv+http://_web._tcp.internal`: the name of a service, whose records have
+/// targets and ports (RFC 2782).
+fn service(text: &str, protocol: ProtocolSettings, name: &str) -> Result<EndpointSettings, Wrong> {
+    let fault = |label: &str| {
+        Wrong::new(format!("`{text}` does not name a service"), label)
+            .help("write the name that has SRV records, such as `srv+http://_web._tcp.internal`")
+    };
+    let scheme = &text[..text.len() - name.len()];
+    if let Some((name, rest)) = name.split_once([':', '/'])
+        && HostName::parse(name).is_ok()
+    {
+        return Err(match rest.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => fault("its records say which ports"),
+            false => fault("a name without a path"),
+        }
+        .help(format!("write `{scheme}{name}`")));
+    }
+    match HostName::parse(name) {
+        Ok(host) if !host.is_address() && !looks_like_an_address(host.as_str()) => {
+            let endpoint = of(Place::Service(host), protocol);
+            certified(name, &endpoint)?;
+            Ok(endpoint)
+        }
+        Ok(_) => Err(fault("an address has no SRV records")),
+        Err(wrong) => Err(fault(&wrong.to_string())),
+    }
+}
+
+/// Refuses a name that the endpoint's certificate cannot be for.
+fn certified(text: &str, endpoint: &EndpointSettings) -> Result<(), Wrong> {
+    let is_secured = matches!(endpoint.protocol, ProtocolSettings::Tls(_));
+    if !is_secured || endpoint.place.address().is_some() {
+        return Ok(());
+    }
+    match endpoint.place.certified().and_then(EndpointName::parse) {
+        Some(_) => Ok(()),
+        None => Err(Wrong::new(
+            format!("no certificate can be for `{text}`"),
+            "not a name that a certificate can have",
+        )
+        .help("write a name such as `app.internal:8443`, or `srv+https://_web._tcp.internal`")),
+    }
 }
 
 /// Reads `8080`, `addr:8080`, `[v6]:8080`, `localhost:8080` (each perhaps
-/// behind `http://`) or `unix:/path`.
+/// behind `http://`) or `unix:/path`: no name.
 pub(super) fn address(text: &str) -> Result<Address, Wrong> {
+    let no_address = || not_an_endpoint(text, "neither a port nor an address with one");
+    if is_name_with_dots(text) {
+        return Err(no_address());
+    }
+    match place(text)? {
+        Place::At(address) => Ok(address),
+        Place::Name(_) | Place::Service(_) => Err(no_address()),
+    }
+}
+
+/// Reads what [`address`] does, or `name:8080`.
+fn place(text: &str) -> Result<Place, Wrong> {
     if let Some(path) = text.strip_prefix("unix:") {
-        return unix(text, path);
+        return unix(text, path).map(Place::At);
     }
     if text.starts_with('/') || text.starts_with("./") {
         return Err(Wrong::new(format!("`{text}` is not an endpoint"), "a path")
@@ -46,6 +118,11 @@ pub(super) fn address(text: &str) -> Result<Address, Wrong> {
     };
     match scheme {
         "http" => host_and_port("", rest),
+        "srv" => Err(Wrong::new(
+            "`srv://` does not say what is spoken",
+            "expected `srv+http://`, `srv+https://` or `srv+h2c://`",
+        )
+        .help(format!("write `srv+http://{rest}`, or one of the others"))),
         "ws" | "wss" => Err(Wrong::new(
             format!("`{scheme}://` is not a scheme of an endpoint"),
             "WebSockets need no scheme of their own",
@@ -99,7 +176,7 @@ fn unix(text: &str, path: &str) -> Result<Address, Wrong> {
 }
 
 /// `scheme`: what stands before it, for advice.
-fn host_and_port(scheme: &str, text: &str) -> Result<Address, Wrong> {
+fn host_and_port(scheme: &str, text: &str) -> Result<Place, Wrong> {
     if text.starts_with(['“', '”', '„', '‘', '’']) {
         return Err(Wrong::new(
             format!("`{text}` is in typographic quotes"),
@@ -118,14 +195,14 @@ fn host_and_port(scheme: &str, text: &str) -> Result<Address, Wrong> {
             .split([' ', ',', ';'])
             .filter(|part| !part.is_empty())
             .collect();
-        let right = several.iter().all(|part| address(part).is_ok());
+        let right = several.iter().all(|part| is_surely_right(part));
         return Err(match several.as_slice() {
             [one] if right => Wrong::new(
                 format!("`{text}` is not an endpoint"),
                 format!("`{}` is one too many", &text[separator..=separator]),
             )
             .help(format!("write `{scheme}{one}`")),
-            [host, digits] if address(&format!("{host}:{digits}")).is_ok() => {
+            [host, digits] if is_surely_right(&format!("{host}:{digits}")) => {
                 not_an_endpoint(text, "`:` stands between an address and its port")
                     .help(format!("write `{scheme}{host}:{digits}`"))
             }
@@ -153,17 +230,17 @@ fn host_and_port(scheme: &str, text: &str) -> Result<Address, Wrong> {
             return Err(not_an_endpoint(text, "looks like `http://`")
                 .help(format!("write `http://{rest}`")));
         }
-        return Err(match address(before) {
-            Ok(_) => fault.help(format!(
+        return Err(match is_surely_right(&format!("{scheme}{before}")) {
+            true => fault.help(format!(
                 "write `{scheme}{before}`: an endpoint gets the path as the client sent it"
             )),
-            Err(_) => {
+            false => {
                 fault.help("write a port such as `8080`, or an address such as `10.0.0.7:8080`")
             }
         });
     }
     if text.starts_with('[') {
-        return bracketed(scheme, text);
+        return bracketed(scheme, text).map(Place::At);
     }
     match text.rsplit_once(':') {
         Some((host, digits)) if host.contains(':') => Err(Wrong::new(
@@ -180,7 +257,9 @@ fn host_and_port(scheme: &str, text: &str) -> Result<Address, Wrong> {
             (_, _) => "an endpoint is `ADDRESS:PORT`; an IPv6 address stands in brackets".to_owned(),
         })),
         Some((host, digits)) => named(scheme, text, host, port(digits)?),
-        None if text.bytes().all(|byte| byte.is_ascii_digit()) => port(text).map(Address::Port),
+        None if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            port(text).map(|port| Place::At(Address::Port(port)))
+        }
         None => without_colon(scheme, text),
     }
 }
@@ -208,12 +287,9 @@ fn bracketed(scheme: &str, text: &str) -> Result<Address, Wrong> {
     )))
 }
 
-fn named(scheme: &str, text: &str, host: &str, port: u16) -> Result<Address, Wrong> {
-    if host.eq_ignore_ascii_case("localhost") {
-        return Ok(Address::Port(port));
-    }
+fn named(scheme: &str, text: &str, host: &str, port: u16) -> Result<Place, Wrong> {
     if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(Address::Socket(SocketAddr::new(ip, port)));
+        return Ok(Place::At(Address::Socket(SocketAddr::new(ip, port))));
     }
     if host.is_empty() {
         return Err(Wrong::new(
@@ -228,29 +304,68 @@ fn named(scheme: &str, text: &str, host: &str, port: u16) -> Result<Address, Wro
             &format!("`{host}` is not an IPv4 address"),
         ));
     }
-    Err(Wrong::new(
-        "names of other machines are not in this version of hostmux yet",
-        format!("`{host}` is a name"),
-    )
-    .help(format!(
-        "write its address, such as `{scheme}10.0.0.7:{port}`{}",
-        if scheme == "https://" {
-            ", and the name in `tls: { name: … }`"
-        } else {
-            ""
-        }
-    )))
+    if let Some((meant, letter, digit)) = digits_for_letters(host)
+        && meant.parse::<Ipv4Addr>().is_ok()
+    {
+        return Err(not_an_endpoint(
+            text,
+            &format!("the letter `{letter}` is not the digit `{digit}`"),
+        )
+        .help(format!("did you mean `{scheme}{meant}:{port}`?")));
+    }
+    if matches!(host, "http" | "https" | "h2c" | "ws" | "wss" | "srv") {
+        return Err(not_an_endpoint(text, &format!("looks like `{host}://`"))
+            .help(format!("write `{host}://{port}`")));
+    }
+    match HostName::parse(host) {
+        Ok(host) if host.as_str() == "localhost" => Ok(Place::At(Address::Port(port))),
+        Ok(host) => Ok(Place::Name(Named { host, port })),
+        Err(wrong) => Err(not_an_endpoint(text, &wrong.to_string())),
+    }
 }
 
-fn without_colon(scheme: &str, text: &str) -> Result<Address, Wrong> {
+/// Without a port: of a name behind `https://` it is 443.
+fn without_colon(scheme: &str, text: &str) -> Result<Place, Wrong> {
+    let no_port = |port: u16| {
+        Wrong::new(format!("`{text}` has no port"), "expected `:` and a port").help(format!(
+            "write `{scheme}{text}:{port}` with the port it listens on"
+        ))
+    };
     if text.parse::<IpAddr>().is_ok() || text.eq_ignore_ascii_case("localhost") {
-        return Err(
-            Wrong::new(format!("`{text}` has no port"), "expected `:` and a port").help(format!(
-                "write `{scheme}{text}:8080` with the port it listens on"
-            )),
-        );
+        return Err(no_port(8080));
     }
-    port(text).map(Address::Port)
+    if text.starts_with('_') && scheme.is_empty() && is_name_with_dots(text) {
+        return Err(not_an_endpoint(text, "looks like the name of a service")
+            .help(format!("write `srv+http://{text}` for its SRV records")));
+    }
+    let is_word = text.contains(|c: char| c.is_alphabetic()) && digits_for_letters(text).is_none();
+    if scheme == "https://" && is_word && HostName::parse(text).is_ok() {
+        return named(scheme, text, text, HTTPS_PORT);
+    }
+    if is_name_with_dots(text) {
+        return Err(no_port(8080));
+    }
+    port(text).map(|port| Place::At(Address::Port(port)))
+}
+
+/// Whether it can be advised to be written: a word with a port could be a
+/// name, and is not what was meant.
+fn is_surely_right(text: &str) -> bool {
+    endpoint(text).is_ok_and(|endpoint| match &endpoint.place {
+        Place::At(_) | Place::Service(_) => true,
+        Place::Name(named) => named.host.as_str().contains('.'),
+    })
+}
+
+/// Whether it is the name of another machine beyond doubt, without a port.
+fn is_name_with_dots(text: &str) -> bool {
+    let inside = text.trim_end_matches('.');
+    inside.contains('.')
+        && inside
+            .rsplit('.')
+            .next()
+            .is_some_and(|last| last.starts_with(|c: char| c.is_alphabetic()))
+        && HostName::parse(text).is_ok()
 }
 
 /// Reads a port.
@@ -299,15 +414,26 @@ pub(super) fn port(text: &str) -> Result<u16, Wrong> {
     ))
 }
 
-/// Letters that look like digits: what was meant, the first of them, and its digit.
+/// A port with letters that look like digits: what was meant, the first of
+/// them, and its digit.
 fn look_alikes(text: &str) -> Option<(String, char, char)> {
+    let (meant, letter, right) = digits_for_letters(text)?;
+    meant.parse::<u16>().ok().filter(|port| *port > 0)?;
+    Some((meant, letter, right))
+}
+
+/// Digits, dots, and letters that look like digits: what was meant, the first
+/// of the letters, and its digit.
+fn digits_for_letters(text: &str) -> Option<(String, char, char)> {
     let digit = |c: char| match c {
         'O' | 'o' => '0',
         'l' | 'I' => '1',
         other => other,
     };
     let meant: String = text.chars().map(digit).collect();
-    meant.parse::<u16>().ok().filter(|port| *port > 0)?;
+    if !looks_like_an_address(&meant) {
+        return None;
+    }
     let letter = text.chars().find(|c| digit(*c) != *c)?;
     // `Ol` is a word, not a port.
     text.contains(|c: char| c.is_ascii_digit())
@@ -325,103 +451,4 @@ fn not_an_endpoint(text: &str, label: &str) -> Wrong {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_short_form_is_read() {
-        let check = |text: &str, want: &str| {
-            assert_eq!(
-                endpoint(text).map(|a| a.to_string()),
-                Ok(want.to_owned()),
-                "{text}"
-            );
-        };
-        check("8080", "localhost:8080");
-        check("localhost:8080", "localhost:8080");
-        check("LocalHost:8080", "localhost:8080");
-        check("127.0.0.1:8080", "127.0.0.1:8080");
-        check("[::1]:8080", "[::1]:8080");
-        check("http://8080", "localhost:8080");
-        check("http://localhost:8080", "localhost:8080");
-        check("http://10.0.0.7:80", "10.0.0.7:80");
-        check("unix:/run/app.sock", "unix:/run/app.sock");
-        check("h2c://9000", "h2c://localhost:9000");
-        check("h2c://10.0.0.7:9000", "h2c://10.0.0.7:9000");
-        check("https://8443", "https://localhost:8443");
-        check("https://[fd00::7]:8443", "https://[fd00::7]:8443");
-    }
-
-    #[test]
-    fn what_is_no_endpoint_says_why() {
-        let check = |text: &str, want: &str| {
-            let wrong = endpoint(text).unwrap_err();
-            let all = format!(
-                "{} / {} / {}",
-                wrong.message,
-                wrong.label,
-                wrong.help.unwrap_or_default()
-            );
-            assert!(all.contains(want), "{text}: {all}");
-        };
-        check(
-            "8O80",
-            "letter `O` is not the digit `0` / did you mean `8080`?",
-        );
-        check(
-            "l0o0",
-            "the letter `l` is not the digit `1` / did you mean `1000`?",
-        );
-        check("8080/", "write `8080`");
-        check("http://localhost:3000/", "write `localhost:3000`");
-        check("8080 8081", "write `[8080, 8081]`");
-        check("8080, 8081", "write `[8080, 8081]`");
-        check("8080,", "write `8080`");
-        check("localhost 8080", "write `localhost:8080`");
-        check("http:/localhost:3000", "write `http://localhost:3000`");
-        check("http//localhost:3000", "write `http://localhost:3000`");
-        check("99999", "99999 is not a port / ports go from 1 to 65535");
-        check("99999999999999999999999", "ports go from 1 to 65535");
-        check("0", "0 is not a port");
-        check("-8080", "-8080 is not a port");
-        check("08080", "did you mean `8080`?");
-        check("8080.0", "did you mean `8080`?");
-        check("8_080", "did you mean `8080`?");
-        check("22:22", "`22` is not an IPv4 address");
-        check(":8080", "write `8080`");
-        check("localhost", "write `localhost:8080`");
-        check("127.0.0.1", "write `127.0.0.1:8080`");
-        check("127.0.0.1:", "not an endpoint");
-        check("300.0.0.1:80", "`300.0.0.1` is not an IPv4 address");
-        check("::1", "`\"[::1]:8080\"`");
-        check("[::1]", "write `\"[::1]:8080\"`");
-        check("[::1", "has no port");
-        check("[::g]:80", "`::g` is not an IPv6 address");
-        check("a:b:c", "more than one `:`");
-        check("db.internal:80", "not in this version of hostmux yet");
-        check(
-            "https://db.internal:80",
-            "write its address, such as `https://10.0.0.7:80`",
-        );
-        check("https://localhost:8443/", "write `https://localhost:8443`");
-        check("https://8443 8444", "write `[https://8443, https://8444]`");
-        check("https://10.0.0.7", "write `https://10.0.0.7:8080`");
-        check(
-            "https://unix:/run/app.sock",
-            "does not lead to a Unix socket",
-        );
-        check("h2c:///run/app.sock", "does not lead to a Unix socket");
-        check("h2c://", "an endpoint is empty");
-        check("ws://8080", "WebSockets");
-        check("wss://8080", "write `https://8080`");
-        check("grpc://8080", "write `h2c://8080`");
-        check("ftp://8080", "`ftp://` is not a scheme");
-        check("unix:", "write `unix:/run/app.sock`");
-        check("unix:run/app.sock", "write `unix:/run/app.sock`");
-        check("unix:///run/app.sock", "write `unix:/run/app.sock`");
-        check(&format!("unix:/{}", "a".repeat(107)), "108 bytes");
-        check("/run/app.sock", "`unix:/run/app.sock`");
-        check("", "an endpoint is empty");
-        check("banana", "`banana` is not an endpoint");
-    }
-}
+mod tests;

@@ -145,7 +145,9 @@ impl Check<'_> {
         let place = Place::Value(at.clone());
         match endpoint::endpoint(&text) {
             Ok(endpoint) => {
-                self.doubts(&endpoint.address, place);
+                if let Some(address) = endpoint.place.address() {
+                    self.doubts(address, place);
+                }
                 Some(endpoint)
             }
             Err(wrong) => {
@@ -196,7 +198,7 @@ impl Check<'_> {
                 self.trusts(settings, &at.key("address"));
             }
             (ProtocolSettings::Http1 | ProtocolSettings::H2c, Some(_)) => {
-                self.add(not_secured(&at.key("tls"), Some(&endpoint.address)));
+                self.add(not_secured(&at.key("tls"), Some(&endpoint)));
                 return None;
             }
             (ProtocolSettings::Http1 | ProtocolSettings::H2c, None) => {}

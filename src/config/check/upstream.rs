@@ -7,6 +7,7 @@ use crate::config::file::{self, Shape, Value};
 use crate::diagnostic::{Diagnostic, Path, Place};
 use crate::tls::AuthoritySettings;
 use crate::upstream::balance::Balance;
+use crate::upstream::place::Place as Written;
 use crate::upstream::protocol::EndpointName;
 use crate::upstream::{
     Address, ConnectTimeout, EndpointSettings, ProtocolSettings, RESPONSE_TIMEOUT, Settings,
@@ -56,8 +57,7 @@ impl Check<'_> {
         if let (Some(Some(_)), Some(endpoints)) = (&tls, &endpoints)
             && !endpoints.iter().any(secured)
         {
-            let first = endpoints.first().map(|endpoint| &endpoint.address);
-            self.add(not_secured(&tls_at, first));
+            self.add(not_secured(&tls_at, endpoints.first()));
         }
         tls?;
         let balance = self.choice(&written.balance, &at.key("balance"), BALANCE);
@@ -196,16 +196,19 @@ fn is_secured(protocol: &ProtocolSettings) -> bool {
 }
 
 /// `tls` where nothing is encrypted.
-pub(super) fn not_secured(at: &Path, endpoint: Option<&Address>) -> Diagnostic {
+pub(super) fn not_secured(at: &Path, endpoint: Option<&EndpointSettings>) -> Diagnostic {
     let fault = Diagnostic::error(
         Place::Key(at.clone()),
         "`tls` is for endpoints that speak TLS",
     )
     .label("no `https://` endpoint here");
-    match endpoint {
-        Some(address @ (Address::Port(_) | Address::Socket(_))) => {
-            fault.help(format!("write `https://{address}` if it does"))
+    match endpoint.map(|endpoint| &endpoint.place) {
+        Some(Written::At(Address::Unix(_))) | None => fault,
+        Some(Written::Service(service)) => {
+            fault.help(format!("write `srv+https://{service}` if it does"))
         }
-        Some(Address::Unix(_)) | None => fault,
+        Some(place @ (Written::At(_) | Written::Name(_))) => {
+            fault.help(format!("write `https://{place}` if it does"))
+        }
     }
 }

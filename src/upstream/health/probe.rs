@@ -73,7 +73,7 @@ pub(super) async fn probe(endpoint: &Arc<Endpoint>, check: &HealthCheck) -> Opti
         return Some(Found::up("it takes connections"));
     };
     let host = check.host.clone();
-    let host = host.unwrap_or_else(|| endpoint.address.host());
+    let host = host.unwrap_or_else(|| endpoint.host().to_owned());
     let Some(request) = request(endpoint, &host, path) else {
         let why = format!("{host:?} and {path:?} make no request");
         return Some(Found::down(why));

@@ -59,6 +59,36 @@ impl Backend {
         .await
     }
 
+    /// One for each text, which it answers with, at 127.0.0.1, 127.0.0.2 and so
+    /// on, all at one port.
+    pub(crate) async fn neighbours(texts: &[&'static str]) -> Vec<Self> {
+        let listeners = loop {
+            let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = first.local_addr().unwrap().port();
+            let mut listeners = vec![first];
+            for n in 2..=texts.len() {
+                match TcpListener::bind(format!("127.0.0.{n}:{port}")).await {
+                    Ok(listener) => listeners.push(listener),
+                    Err(_) => break, // somebody else has it
+                }
+            }
+            if listeners.len() == texts.len() {
+                break listeners;
+            }
+        };
+        let texts = texts.iter().copied();
+        let saying = |text: &'static str| {
+            move |mut conn: Conn| async move {
+                while conn.request().await.is_some() {
+                    conn.send(ok(text.as_bytes())).await;
+                }
+            }
+        };
+        let both = listeners.into_iter().zip(texts);
+        both.map(|(listener, text)| Self::listening(listener, saying(text)))
+            .collect()
+    }
+
     /// Answers one request of each connection with these bytes, and closes.
     pub(crate) async fn answering_once(answer: impl Into<Vec<u8>>) -> Self {
         let answer: Vec<u8> = answer.into();

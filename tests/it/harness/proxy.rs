@@ -15,6 +15,7 @@ use hostmux::server::reload::Source;
 use hostmux::server::{Server, Speaks, raise_descriptor_limit};
 use hostmux::snapshot::Snapshot;
 use hostmux::tls::{self, Inventory, LocalCa, Otherwise, Tls};
+use hostmux::upstream::discovery::NameService;
 use hostmux::upstream::sticky::Secret;
 use hostmux::upstream::{Commons, Upstream};
 use tokio::net::TcpStream;
@@ -40,20 +41,30 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Serves a `sites.yaml`, whose `listen` is replaced by free ports.
     pub(crate) fn start(yaml: &str) -> Self {
-        Self::launch(yaml, false, |_| {})
+        Self::launch(yaml, false, |_| {}, NameService::default())
     }
 
     /// The same with a meaning that is altered.
     pub(crate) fn start_as(yaml: &str, alter: impl Fn(&mut Config)) -> Self {
-        Self::launch(yaml, false, alter)
+        Self::launch(yaml, false, alter, NameService::default())
     }
 
     /// The same, from a file ([`Self::write`]), and it listens for commands.
     pub(crate) fn commanded(yaml: &str) -> Self {
-        Self::launch(yaml, true, |_| {})
+        Self::launch(yaml, true, |_| {}, NameService::default())
     }
 
-    fn launch(yaml: &str, commanded: bool, alter: impl Fn(&mut Config)) -> Self {
+    /// The same with another server for names.
+    pub(crate) fn start_asking(names: NameService, yaml: &str) -> Self {
+        Self::launch(yaml, false, |_| {}, names)
+    }
+
+    fn launch(
+        yaml: &str,
+        commanded: bool,
+        alter: impl Fn(&mut Config),
+        names: NameService,
+    ) -> Self {
         raise_descriptor_limit();
         let checked = config::check(yaml, &|_| None);
         let mut config = checked
@@ -81,7 +92,8 @@ impl Proxy {
 
         let (written, log) = watch::channel(Vec::new());
         let access_log = AccessLog::start(Format::Json, Lines(written)).unwrap().0;
-        let commons = Commons::new(Secret::fleeting());
+        let mut commons = Commons::new(Secret::fleeting());
+        commons.names = names;
         let snapshot = Snapshot::build(&config, tls, commons, None);
         let running = Arc::new(hostmux::proxy::Proxy::new(snapshot, Some(access_log)));
         let control = commanded.then(|| {
