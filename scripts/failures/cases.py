@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 
-from trial.hostmux import Process
+from trial.hostmux import MIB, Process
 
 PROGRAM = pathlib.Path(__file__).resolve().parent / "endpoint.py"
 # Seconds from the beginning of the load; between two requests of either rate, or one
@@ -15,6 +15,9 @@ WELL_UNTIL = 2.0025
 DOWN = 3
 FAULTY = 4
 SECONDS = 12
+CHANGES = 1000  # each of them twice
+GROWTH_MAX = 2 * MIB
+DESCRIPTORS_MAX = 64  # as many as there are clients: connections to endpoints come and go
 RATE = 600  # requests a second: with everything on them, two cores are a quarter busy
 
 
@@ -46,6 +49,7 @@ class Endpoint:
 class Stage:
     """A run of a case, as seen by what happens in it."""
 
+    name: str  # the site's
     endpoints: list
     proxy: object
     begun: float
@@ -58,11 +62,12 @@ class Stage:
 @dataclasses.dataclass(frozen=True)
 class Case:
     title: str
-    happen: object  # called with the stage, once the load has begun
+    happen: object  # called with the stage, once the load has begun; gives what was wrong besides, if anything
     endpoints: int = 2
     rate: int = RATE
     fault: str = "none"  # of the first endpoint: see endpoint.py
     holds: bool = False  # hostmux must not fail a POST either
+    alone: bool = False  # of hostmux alone
 
 
 def killed(stage):
@@ -91,6 +96,38 @@ def between(wrong, right):
     return happen
 
 
+def changed(stage):
+    """The second endpoint is removed and added, over and over, and its health check with it."""
+    hostmux, port = stage.proxy.hostmux, stage.endpoints[1].port
+    path, change = f"/v1/sites/{stage.name}/endpoints", {"endpoints": [str(port)], "runtime": True}
+
+    def turn():
+        hostmux.command("DELETE", path, change)
+        hostmux.command("POST", path, change)
+
+    before = None
+    for count in range(CHANGES):
+        stage.at(1 + (SECONDS - 2) * count / CHANGES)
+        turn()
+        if count == CHANGES // 10:  # by now everything has grown that grows once
+            before = hostmux.memory(), hostmux.descriptors()
+    after = hostmux.memory(), hostmux.descriptors()
+    asked = hostmux.command("GET", "/v1/status")["health_checks"]
+    print(
+        f"  {CHANGES:,} times removed and added: {(after[0] - before[0]) / MIB:+.1f} MiB, "
+        f"{after[1] - before[1]:+} descriptors, {asked} health checks at the end",
+        file=sys.stderr,
+    )
+    wrong = []
+    if after[0] - before[0] > GROWTH_MAX:
+        wrong.append(f"it has grown by {(after[0] - before[0]) / MIB:.1f} MiB")
+    if after[1] - before[1] > DESCRIPTORS_MAX:
+        wrong.append(f"it has {after[1] - before[1]} descriptors more")
+    if asked != len(stage.endpoints):
+        wrong.append(f"{asked} endpoints are asked whether they are well")
+    return wrong
+
+
 FAILS = between(signal.SIGUSR1, signal.SIGUSR2)
 
 CASES = {
@@ -100,6 +137,5 @@ CASES = {
     "mute": Case(f"accepts and never answers, for {FAULTY} s", FAILS, fault="mute"),
     "503": Case(f"answers 503 to everything, for {FAULTY} s", FAILS, fault="503"),
     "restart": Case(f"the only endpoint restarted, down {DOWN} s", restarted, endpoints=1, rate=200, holds=True),
-    # Endpoints added and removed under load belong here, as a `happen` that asks the
-    # proxy's control socket (`stage.proxy`); until then that is not tried by any script.
+    "change": Case(f"one of two removed and added {CHANGES:,} times", changed, holds=True, alone=True),
 }

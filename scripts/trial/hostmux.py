@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import json
 import os
 import pathlib
 import random
@@ -164,6 +165,23 @@ class Hostmux:
         """What it said that it should not have: panics, errors, and that it was stopped by another."""
         lines = self.process.output.read_text(errors="replace").splitlines()
         return [line for line in lines if "panicked" in line or '"ERROR"' in line or '"draining"' in line]
+
+    def command(self, method, path, body=None):
+        """Asks its control socket; what it answers, as data."""
+        connection = http.client.HTTPConnection("localhost", timeout=ANSWER_WITHIN)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        with contextlib.closing(connection):
+            connection.sock.settimeout(ANSWER_WITHIN)
+            connection.sock.connect(str(self.folder / "runtime" / "hostmux.sock"))
+            connection.request(method, path, body and json.dumps(body), {"content-type": "application/json"})
+            answer = connection.getresponse()
+            told = json.loads(answer.read() or "null")
+        if answer.status >= 300:
+            raise Failed(f"{method} {path}: {answer.status} {told}")
+        return told
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def memory(self):
         """Bytes of memory in use now."""

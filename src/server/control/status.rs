@@ -1,6 +1,7 @@
 //! What runs, as data.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use serde_json::{Value, json};
@@ -24,11 +25,13 @@ pub(super) fn server(source: &Source, started: SystemTime) -> Value {
     })
 }
 
-/// Sites, routes and endpoints with their conditions, and what was changed by hand.
+/// Sites, routes and endpoints with their conditions, what was changed by hand,
+/// and how many endpoints are asked whether they are well.
 pub(super) fn whole(snapshot: &Snapshot, source: &Source, started: SystemTime) -> Value {
     let now = Instant::now();
     let sites = ordered(snapshot);
     let mut told = server(source, started);
+    told["health_checks"] = snapshot.commons.probed.load(Ordering::Relaxed).into();
     told["runtime_changes"] = sites.iter().flat_map(|site| by_hand(site, now)).collect();
     told["sites"] = sites.iter().map(|site| whole_site(site, now)).collect();
     told
@@ -80,7 +83,7 @@ fn whole_site(site: &Site, now: Instant) -> Value {
     let routes = site.routes.iter().map(|route| {
         let mut told = head(route);
         if let Some(upstream) = route.upstream() {
-            let held = upstream.held.load(std::sync::atomic::Ordering::Relaxed);
+            let held = upstream.held.load(Ordering::Relaxed);
             told["balance"] = balance(upstream.settings().balance).into();
             told["held"] = held.into();
             let members = upstream.registry.members();
