@@ -104,7 +104,12 @@ impl Intake {
     /// The client may be silent longer than [`PAUSE_MAX`]: its body is open to wait.
     pub fn may_pause(&self, pause_max: Duration) {
         if let Some(inner) = &self.0 {
-            inner.borrow_mut().pause_max = pause_max;
+            let mut inner = inner.borrow_mut();
+            inner.pause_max = pause_max;
+            // One that began already was to end sooner.
+            if let Some(pause) = &mut inner.pause {
+                pause.reset(pause_max);
+            }
         }
     }
 
@@ -220,5 +225,54 @@ impl HttpBody for Attempt {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.borrow().source.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::rt::clock;
+
+    struct Silent;
+
+    impl HttpBody for Silent {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            Poll::Pending
+        }
+    }
+
+    /// The client of a stream had a minute all the same, if it was waited for
+    /// when the answer began.
+    #[test]
+    fn a_pause_that_has_begun_may_become_longer() {
+        let intake = Intake::new(Body::stream(Silent), None, false);
+        if let Some(inner) = &intake.0 {
+            inner.borrow_mut().pause_max = Duration::ZERO;
+        }
+        let mut body = intake.body();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut is_waiting = async || {
+                poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx).is_pending())).await
+            };
+            assert!(is_waiting().await);
+            intake.may_pause(Duration::from_secs(3600));
+            tokio::select! {
+                () = clock::run(|_| false) => {}
+                () = Wait::of(Duration::ZERO) => {}
+            }
+            assert!(is_waiting().await);
+        });
     }
 }
