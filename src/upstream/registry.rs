@@ -233,9 +233,19 @@ impl Registry {
 
     fn eject(&self, member: &Member, eject: &Eject, failures: u32, now: Instant) {
         let mut condition = member.condition();
-        // All are out, and it was tried for want of another. Nor is the only
-        // one there is ever out: there would be no word of it coming back.
-        if condition.is_ejected(now) || self.table.load().members.len() < 2 {
+        let table = self.table.load();
+        // The only one there is is never out: there would be no word of it
+        // coming back.
+        if table.members.len() < 2 {
+            return;
+        }
+        if let Some(ejection) = condition.ejection.filter(|out| now < out.until) {
+            drop(condition);
+            // All are out, and it was tried for want of another; or it is out
+            // by an upstream from before a reload, and this table does not know.
+            if table.until.is_none_or(|until| ejection.until < until) {
+                self.refresh(now);
+            }
             return;
         }
         let was = condition.state(now);

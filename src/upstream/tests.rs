@@ -236,3 +236,22 @@ fn what_is_known_of_an_endpoint_outlives_a_change_beside_it() {
     let third = Upstream::new("a.test", "/", settings(&[2, 3]), &commons, Some(&second));
     assert!(second.is_as(&third));
 }
+
+/// A request from before a reload threw an endpoint out of a table that none
+/// looks at any more, and so it stayed in the one that holds.
+#[test]
+fn who_is_out_since_before_a_reload_is_out_after_it() {
+    let (before, now) = (upstream(&[1, 2]), Instant::now());
+    let after = Upstream::new(
+        "a.test",
+        "/",
+        settings(&[1, 2, 3]),
+        &before.commons,
+        Some(&before),
+    );
+    fail(&before, "localhost:1", eject::AFTER, now);
+    fail(&after, "localhost:1", 1, now);
+    assert_eq!(state(&after, "localhost:1", now), State::Ejected);
+    let names: Vec<_> = (0..4).map(|_| name(&after)).collect();
+    assert!(!names.iter().any(|name| name == "localhost:1"), "{names:?}");
+}
