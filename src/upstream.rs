@@ -382,8 +382,13 @@ impl Upstream {
         for _ in 0..=table.members.len() {
             let place = match self.choose(&table, wish, look) {
                 Some(place) => place,
+                // One that is out is no better than a wait for a place.
                 None if full.get() => return Pick::Full,
-                None => return Pick::Nobody,
+                None => match table.out.iter().find(|place| look(**place).is_some()) {
+                    Some(place) => *place,
+                    None if full.get() => return Pick::Full,
+                    None => return Pick::Nobody,
+                },
             };
             if let Some(lease) = self.lease(table.at(place)) {
                 return Pick::Lease(lease);
@@ -447,7 +452,7 @@ impl Upstream {
     /// Whether anyone is left to be asked.
     pub fn has_another(&self, tried: &[u64]) -> bool {
         let table = self.registry.table();
-        let mut places = table.round.iter().chain(&table.rest);
+        let mut places = table.round.iter().chain(&table.rest).chain(&table.out);
         places.any(|place| !tried.contains(&table.at(*place).id))
     }
 

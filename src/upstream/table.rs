@@ -17,6 +17,8 @@ pub struct Table {
     pub(super) round: Vec<u16>,
     /// Who is tried when all of the round were, in this order.
     pub(super) rest: Vec<u16>,
+    /// Who is out, and tried only when all of these were.
+    pub(super) out: Vec<u16>,
     /// Who keeps the clients that stick to them.
     sticks: Vec<u16>,
     /// When the first time out ends: another table holds from then on.
@@ -65,19 +67,21 @@ impl Table {
         ranked.sort_by_key(|(rank, place)| (*rank, *place));
         let first = ranked.first().map_or(Rank::Never, |(rank, _)| *rank);
         let mut used = Vec::new();
-        let mut rest = Vec::new();
+        let (mut rest, mut out) = (Vec::new(), Vec::new());
         for (rank, place) in ranked {
             match rank {
                 Rank::Never => {}
                 _ if rank == first => used.push((place, members[usize::from(place)].weight())),
                 // Nobody waits on one that is known to be down while others can be asked.
                 Rank::Down => {}
-                Rank::Used | Rank::Backup | Rank::Ejected => rest.push(place),
+                Rank::Used | Rank::Backup => rest.push(place),
+                Rank::Ejected => out.push(place),
             }
         }
         Self {
             round: balance::round(&used),
             rest,
+            out,
             sticks,
             members,
             until,

@@ -331,6 +331,26 @@ async fn both_refuse_and_are_waited_for() {
     assert_eq!((plain.status, h2.status), (200, 200));
 }
 
+/// One that is out was asked as soon as the others were full: a POST was lost
+/// there that had only to wait.
+#[tokio::test]
+async fn one_that_is_out_is_not_asked_for_want_of_a_place() {
+    let bad = Backend::answering(answer(BUSY, "busy")).await;
+    let gate = Gate::new().await;
+    let keys = ", eject: { after: 1, for: 1h }, max_connections: 1, wait_for_endpoint: 1h";
+    let proxy = proxy(&[bad.at(), gate.backend.at()], keys);
+    gate.open.add_permits(1);
+    ask(&proxy, 1).await;
+    let (mut first, mut second) = (begin(&proxy).await, proxy.plain().await);
+    gate.backend.wait_for(|seen| seen.requests.len() == 2).await;
+    second.send(post("x")).await;
+    until(|| proxy.held("a.test") == 1).await;
+    gate.open.add_permits(2);
+    assert_eq!(first.answer().await.status, 200);
+    assert_eq!(second.answer().await.status, 200);
+    assert_eq!(bad.requests().len(), 1);
+}
+
 // ---- max_connections
 
 /// An endpoint that answers a request once it is told to.
