@@ -327,7 +327,7 @@ impl<'a> Attempts<'a> {
         let error = failure::failed(failure, endpoint);
         if let Verdict::Stop(why) = verdict {
             self.exchange.not_retried = Some(why.as_str());
-            return Err(error);
+            return Err(self.last(error, began));
         }
         if raced {
             self.exchange.attempt_failed(error.facts().reason, began);
@@ -337,13 +337,22 @@ impl<'a> Attempts<'a> {
         self.tried.push(lease.member.id);
         if !self.upstream.has_another(&self.tried) {
             if !declined && (!going || std::mem::replace(&mut self.seen_going, true)) {
-                return Err(error);
+                return Err(self.last(error, began));
             }
             tokio::time::sleep(PAUSE_FIRST).await;
             self.tried.clear();
         }
         self.exchange.attempt_failed(error.facts().reason, began);
         Ok(())
+    }
+
+    /// The failure of the last attempt. Where an answer from before it is the
+    /// client's, nothing else tells of it.
+    fn last(&mut self, error: ProxyError, began: Instant) -> ProxyError {
+        if self.unfit.is_some() {
+            self.exchange.attempt_failed(error.facts().reason, began);
+        }
+        error
     }
 
     fn verdict(&self, failed: retry::Failed) -> Verdict {

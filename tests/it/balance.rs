@@ -351,6 +351,31 @@ async fn one_that_is_out_is_not_asked_for_want_of_a_place() {
     assert_eq!(bad.requests().len(), 1);
 }
 
+/// The answer that was fallen back to hid the failure behind it.
+#[tokio::test]
+async fn every_attempt_is_told_where_an_earlier_answer_is_the_best() {
+    let bad = Backend::answering(answer(BUSY, "busy")).await;
+    let worse = Backend::script(|mut conn: Conn| async move {
+        conn.request().await;
+    });
+    let worse = worse.await;
+    let proxy = proxy(&[bad.at(), worse.at()], ", wait_for_endpoint: 0s");
+    let got = proxy.plain().await.get("a.test", "/").await;
+    assert_eq!((got.status, got.text().as_str()), (503, "busy"));
+    let line = &proxy.logged(1).await[0];
+    let told = |n: usize| line["failed_attempts"][n]["reason"].clone();
+    assert_eq!(line["attempts"], 2);
+    assert_eq!(
+        (told(0), told(1)),
+        ("status_503".into(), "connection_terminated".into())
+    );
+    assert_eq!(
+        line["failed_attempts"][1]["endpoint"],
+        format!("localhost:{}", worse.at())
+    );
+    assert_eq!(line["endpoint"], format!("localhost:{}", bad.at()));
+}
+
 // ---- max_connections
 
 /// An endpoint that answers a request once it is told to.
