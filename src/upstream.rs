@@ -210,10 +210,19 @@ impl Upstream {
             }
         }
         for added in previous.into_iter().flat_map(Self::added_by_hand) {
-            let known = |other: &Arc<Member>| other.endpoint.id == added.endpoint.id;
-            if !members.iter().any(known) && members.len() < registry::MEMBERS_MAX {
-                members.push(added);
+            let is_it = |other: &Arc<Member>| other.endpoint.id == added.endpoint.id;
+            if members.iter().any(is_it) || members.len() >= registry::MEMBERS_MAX {
+                continue;
             }
+            let token = match settings.sticky {
+                true => commons.secret.token(&name, &added.endpoint.name),
+                false => String::new(),
+            };
+            // Under another health check nobody would say that it is up again.
+            members.push(match known.iter().any(is_it) && added.token == token {
+                true => added,
+                false => Arc::new(added.anew(token)),
+            });
         }
         Self {
             registry: Registry::new(name.clone(), settings.eject, members),

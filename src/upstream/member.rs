@@ -133,6 +133,12 @@ impl Member {
         }
     }
 
+    /// The same under other settings: nothing is known of it yet.
+    pub(super) fn anew(&self, token: String) -> Self {
+        let (endpoint, origin) = (self.endpoint.clone(), self.origin.clone());
+        Self::new(endpoint, self.weight(), self.backup, origin, token)
+    }
+
     /// Whether it can be what another is to be, but for the weight.
     pub(super) fn may_stay_as(&self, other: &Self) -> bool {
         self.endpoint.id == other.endpoint.id

@@ -524,6 +524,23 @@ async fn a_get_leaves_an_endpoint_that_is_found_down_meanwhile() {
     is_left_by_gets(stuck_h2().await).await;
 }
 
+/// One that was added by hand stayed down for good: nobody asked it any more.
+#[tokio::test]
+async fn without_a_check_none_is_down() {
+    let ((first, mood), second) = (moody().await, moody().await.0);
+    mood.store(500, Ordering::Relaxed);
+    let proxy = start(second.at(), once());
+    let upstream = proxy.upstream("a.test");
+    let settings = EndpointSettings::from(Address::Port(port(&first)));
+    let member = upstream.member(&settings, Origin::Runtime).unwrap();
+    upstream.add(member).unwrap();
+    comes_to(&proxy, 1, State::Down).await;
+    proxy.replace(&yaml(second.at()));
+    assert_eq!(state(&proxy, 1), State::Unknown);
+    ask(&proxy, 4).await;
+    assert_eq!((requests(&first), requests(&second)), (2, 2));
+}
+
 #[tokio::test]
 async fn sites_yaml_says_what_is_asked_for() {
     let backend = Backend::echo().await;
