@@ -460,9 +460,19 @@ impl Upstream {
 
     /// Whether anyone is left to be asked.
     pub fn has_another(&self, tried: &[u64]) -> bool {
+        self.has_untried(tried, |_| true)
+    }
+
+    /// Whether one is left of which no health check thinks that it is down.
+    pub fn has_another_up(&self, tried: &[u64]) -> bool {
+        self.has_untried(tried, |member| !member.is_down())
+    }
+
+    fn has_untried(&self, tried: &[u64], fits: impl Fn(&Member) -> bool) -> bool {
         let table = self.registry.table();
-        let mut places = table.round.iter().chain(&table.rest).chain(&table.out);
-        places.any(|place| !tried.contains(&table.at(*place).id))
+        let places = table.round.iter().chain(&table.rest).chain(&table.out);
+        let mut members = places.map(|place| table.at(*place));
+        members.any(|member| !tried.contains(&member.id) && fits(member))
     }
 
     /// How an attempt went.

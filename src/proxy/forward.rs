@@ -27,7 +27,7 @@ use crate::rt::clock::{self, Wait};
 use crate::site::Route;
 use crate::upstream::client::wire::ConnectError;
 use crate::upstream::client::{self, Answer, Carrier, Failed, Failure, mux, pool};
-use crate::upstream::member::{Lease, Member};
+use crate::upstream::member::Lease;
 use crate::upstream::registry::Outcome;
 use crate::upstream::{Endpoint, Pick, Upstream, Wish};
 
@@ -256,21 +256,36 @@ impl<'a> Attempts<'a> {
             exchange: self.exchange,
             request: self.request,
         };
-        let watched = self.watches(lease).then_some(&*lease.member);
         Ok(match carrier {
             Carrier::Wire(wire) => {
                 let (head, outbound) = told.as_lines();
-                unless_down(watched, client::send(wire, head, outbound)).await
+                let leaves = self.leaves(lease);
+                unless_down(leaves, client::send(wire, head, outbound)).await
             }
             Carrier::Stream(stream) => {
                 let (head, outbound) = told.as_fields()?;
-                Box::pin(unless_down(watched, mux::send(stream, head, outbound))).await
+                let leaves = self.leaves(lease);
+                Box::pin(unless_down(leaves, mux::send(stream, head, outbound))).await
             }
         })
     }
 
-    /// Whether an attempt is to be given up once the health check finds its
-    /// endpoint down: another can take it.
+    /// Says, while an attempt is under way, whether it is to be given up: its
+    /// endpoint was found down, and another that is not down may take the
+    /// request. One that can go nowhere waits on.
+    fn leaves<'s>(&'s self, lease: &'s Lease) -> Option<impl Fn() -> bool + use<'s, 'a>> {
+        if !self.watches(lease) {
+            return None;
+        }
+        Some(move || {
+            lease.member.is_down()
+                && self.verdict(retry::Failed::NoHead) == Verdict::Again
+                && self.upstream.has_another_up(&self.tried)
+        })
+    }
+
+    /// Whether an attempt may have to be given up because the health check
+    /// finds its endpoint down.
     fn watches(&self, lease: &Lease) -> bool {
         self.upstream.settings().health_check.is_some()
             && !lease.member.is_down()
@@ -367,26 +382,27 @@ impl<'a> Attempts<'a> {
 }
 
 /// An attempt, or that the health check found its endpoint down meanwhile.
+/// `leaves`: whether it is to be given up for that now.
 ///
 /// Dropping an attempt closes its connection, or resets its stream.
 async fn unless_down(
-    member: Option<&Member>,
+    leaves: Option<impl Fn() -> bool>,
     attempt: impl Future<Output = Result<Answer, Failure>>,
 ) -> Result<Answer, Failure> {
     let mut attempt = std::pin::pin!(attempt);
-    let mut look = member.map(|member| (member, Wait::of(LOOK_EVERY)));
+    let mut look = leaves.map(|leaves| (leaves, Wait::of(LOOK_EVERY)));
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(done) = attempt.as_mut().poll(cx) {
                 return Poll::Ready(done);
             }
-            let Some((member, wait)) = &mut look else {
+            let Some((leaves, wait)) = &mut look else {
                 return Poll::Pending;
             };
             if Pin::new(&mut *wait).poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            if member.is_down() {
+            if leaves() {
                 return Poll::Ready(Err(Failure {
                     cause: Failed::FoundDown,
                     answered: false,

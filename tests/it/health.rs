@@ -11,6 +11,7 @@ use hostmux::upstream::health::HealthCheck;
 use hostmux::upstream::member::{Origin, State};
 use hostmux::upstream::{Address, EndpointSettings};
 use http::{Response, StatusCode};
+use tokio::sync::Semaphore;
 
 use crate::harness::{
     Backend, Call, Certificates, Client, Conn, H2Backend, Message, Proxy, get, ok, until,
@@ -522,6 +523,68 @@ async fn is_left_by_gets(stuck: Stuck) {
 async fn a_get_leaves_an_endpoint_that_is_found_down_meanwhile() {
     is_left_by_gets(stuck().await).await;
     is_left_by_gets(stuck_h2().await).await;
+}
+
+/// An endpoint whose answers, but those to probes, wait to be let go.
+async fn slow() -> (Backend, Arc<AtomicU16>, Arc<Semaphore>) {
+    let (mood, open) = (Arc::new(AtomicU16::new(200)), Arc::new(Semaphore::new(0)));
+    let (status, gate) = (mood.clone(), open.clone());
+    let backend = Backend::script(move |mut conn: Conn| {
+        let (status, gate) = (status.clone(), gate.clone());
+        async move {
+            while let Some(request) = conn.request().await {
+                if is_probe(&request) {
+                    let status = status.load(Ordering::Relaxed);
+                    conn.send(answer_of(status)).await;
+                    continue;
+                }
+                gate.acquire().await.unwrap().forget();
+                conn.send(ok(b"late")).await;
+            }
+        }
+    });
+    (backend.await, mood, open)
+}
+
+fn answer_of(status: u16) -> String {
+    format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n")
+}
+
+/// An endpoint that was found down lost requests that it could still have
+/// answered, and that could go nowhere else.
+#[tokio::test]
+async fn what_can_go_nowhere_else_stays_at_an_endpoint_that_is_found_down() {
+    let ((first, mood, open), (second, other)) = (slow().await, moody().await);
+    let proxy = start(&both(first.at(), second.at()), quick());
+    comes_to(&proxy, 0, State::Up).await;
+    comes_to(&proxy, 1, State::Up).await;
+    let (mut large, mut small) = (proxy.plain().await, proxy.plain().await);
+    let body = "x".repeat(100_000);
+    let put = format!("PUT / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 100000\r\n\r\n{body}");
+    large.send(put).await;
+    until(|| requests(&first) == 1).await;
+    mood.store(500, Ordering::Relaxed);
+    comes_to(&proxy, 0, State::Down).await;
+    // Longer than an attempt goes without a look.
+    more_probes(&first, 80).await;
+    open.add_permits(1);
+    assert_eq!(large.answer().await.text(), "late");
+
+    // With the other down already, a GET has nowhere to go.
+    mood.store(200, Ordering::Relaxed);
+    other.store(500, Ordering::Relaxed);
+    comes_to(&proxy, 0, State::Up).await;
+    comes_to(&proxy, 1, State::Down).await;
+    small.send(get("a.test", "/")).await;
+    until(|| requests(&first) == 2).await;
+    mood.store(500, Ordering::Relaxed);
+    comes_to(&proxy, 0, State::Down).await;
+    more_probes(&first, 80).await;
+    open.add_permits(1);
+    assert_eq!(small.answer().await.text(), "late");
+    for line in proxy.logged(2).await {
+        assert_eq!(line["attempts"], 1);
+    }
 }
 
 /// One that was added by hand stayed down for good: nobody asked it any more.
