@@ -131,6 +131,8 @@ const INTERIM_LEAST_BYTES: usize = 64;
 pub struct Interim {
     client: Option<Rc<dyn TakesInterim>>,
     left_bytes: Cell<usize>,
+    /// Set by the first, where someone wants to know.
+    came: Option<Rc<Cell<bool>>>,
 }
 
 /// A client's side that interim answers can be sent to.
@@ -145,12 +147,21 @@ impl Interim {
         Self {
             client,
             left_bytes: Cell::new(INTERIM_BYTES_MAX),
+            came: None,
         }
+    }
+
+    /// Whether one has come, from now on.
+    pub fn watched(&mut self) -> Rc<Cell<bool>> {
+        self.came.get_or_insert_default().clone()
     }
 
     /// Passes one on, unless there were too many already. Never 100, which is
     /// answered to the body, nor 101.
     pub fn tell(&self, status: StatusCode, headers: HeaderMap) {
+        if let Some(came) = &self.came {
+            came.set(true);
+        }
         let Some(client) = &self.client else {
             return;
         };

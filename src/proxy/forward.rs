@@ -26,7 +26,7 @@ use crate::exchange::{Exchange, Interim};
 use crate::rt::clock::{self, Wait};
 use crate::site::Route;
 use crate::upstream::client::wire::ConnectError;
-use crate::upstream::client::{self, Answer, Carrier, Failed, Failure, mux, pool};
+use crate::upstream::client::{self, Answer, Carrier, Failed, Failure, Outbound, mux, pool};
 use crate::upstream::member::Lease;
 use crate::upstream::registry::Outcome;
 use crate::upstream::{Endpoint, Pick, Upstream, Wish};
@@ -258,27 +258,33 @@ impl<'a> Attempts<'a> {
         };
         Ok(match carrier {
             Carrier::Wire(wire) => {
-                let (head, outbound) = told.as_lines();
-                let leaves = self.leaves(lease);
+                let (head, mut outbound) = told.as_lines();
+                let leaves = self.leaves(lease, &mut outbound);
                 unless_down(leaves, client::send(wire, head, outbound)).await
             }
             Carrier::Stream(stream) => {
-                let (head, outbound) = told.as_fields()?;
-                let leaves = self.leaves(lease);
+                let (head, mut outbound) = told.as_fields()?;
+                let leaves = self.leaves(lease, &mut outbound);
                 Box::pin(unless_down(leaves, mux::send(stream, head, outbound))).await
             }
         })
     }
 
     /// Says, while an attempt is under way, whether it is to be given up: its
-    /// endpoint was found down, and another that is not down may take the
-    /// request. One that can go nowhere waits on.
-    fn leaves<'s>(&'s self, lease: &'s Lease) -> Option<impl Fn() -> bool + use<'s, 'a>> {
+    /// endpoint was found down, nothing of an answer has come, and another that
+    /// is not down may take the request. One that can go nowhere waits on.
+    fn leaves<'s>(
+        &'s self,
+        lease: &'s Lease,
+        outbound: &mut Outbound,
+    ) -> Option<impl Fn() -> bool + use<'s, 'a>> {
         if !self.watches(lease) {
             return None;
         }
+        let hinted = outbound.interim.watched();
         Some(move || {
             lease.member.is_down()
+                && !hinted.get()
                 && self.verdict(retry::Failed::NoHead) == Verdict::Again
                 && self.upstream.has_another_up(&self.tried)
         })

@@ -761,3 +761,21 @@ async fn trailers_of_an_answer_carry_no_framing() {
     let answer = proxy.h2("a.test").await.get("a.test", "/").await;
     assert_eq!(answer.trailers, [("x-sum".to_owned(), "7".to_owned())]);
 }
+
+/// An endpoint that fell silent behind its hints was followed by another,
+/// whose hints the client got as well.
+#[tokio::test]
+async fn silence_behind_a_hint_is_no_silence() {
+    let (hinting, _) = framed(|_, mut conn| async move {
+        while let Some(stream) = conn.asked().await {
+            conn.headers(stream, &[(":status", "103")], 0).await;
+        }
+    })
+    .await;
+    let other = Backend::echo().await;
+    let list = format!("[\"h2c://{}\", {}]", hinting.at(), other.at());
+    let keys = format!("upstream: {{ endpoints: {list}, response_timeout: 300ms }}");
+    let answer = Proxy::with(&keys).plain().await.get("a.test", "/").await;
+    assert_eq!((answer.status, answer.interim.len()), (504, 1));
+    assert!(other.requests().is_empty());
+}

@@ -587,6 +587,36 @@ async fn what_can_go_nowhere_else_stays_at_an_endpoint_that_is_found_down() {
     }
 }
 
+/// The client has seen a part of an answer: another would tell it twice.
+#[tokio::test]
+async fn who_was_given_hints_is_given_no_others() {
+    let mood = Arc::new(AtomicU16::new(200));
+    let status = mood.clone();
+    let hinting = Backend::script(move |mut conn: Conn| {
+        let status = status.clone();
+        async move {
+            let request = conn.request().await.unwrap();
+            if is_probe(&request) {
+                return conn.send(answer_of(status.load(Ordering::Relaxed))).await;
+            }
+            conn.send("HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n")
+                .await;
+            conn.closed().await;
+        }
+    });
+    let (hinting, well) = (hinting.await, moody().await.0);
+    let proxy = start(&both(hinting.at(), well.at()), quick());
+    comes_to(&proxy, 0, State::Up).await;
+    comes_to(&proxy, 1, State::Up).await;
+    let mut client = proxy.plain().await;
+    client.send(get("a.test", "/")).await;
+    assert_eq!(client.head().await.unwrap().status, 103);
+    mood.store(500, Ordering::Relaxed);
+    comes_to(&proxy, 0, State::Down).await;
+    more_probes(&hinting, 80).await;
+    assert_eq!(requests(&well), 0);
+}
+
 /// One that was added by hand stayed down for good: nobody asked it any more.
 #[tokio::test]
 async fn without_a_check_none_is_down() {

@@ -163,7 +163,7 @@ pub async fn send(
                         wait.reset(response_timeout);
                         continue;
                     }
-                    return Poll::Ready(Err(failure(Failed::TimedOut(response_timeout), false)));
+                    return Poll::Ready(Err(failure(Failed::TimedOut(response_timeout), answered)));
                 }
                 Poll::Pending => return Poll::Pending,
             }
