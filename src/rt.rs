@@ -5,6 +5,7 @@
 
 pub mod buffers;
 pub mod clock;
+pub mod counted;
 pub mod date;
 pub mod flow;
 

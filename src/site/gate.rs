@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
+use crate::rt::counted::Counted;
+
 /// The longest notice, in characters: escaped, it fits into a page of 4 KiB.
 pub const NOTICE_CHARS_MAX: usize = 300;
 
@@ -106,27 +108,12 @@ impl Gate {
     ///
     /// Dropping the future leaves the line.
     pub async fn wait(&self) -> State {
-        let _in_line = InLine::enter(&self.waiting);
+        let _in_line = Counted::one_more(&self.waiting);
         let mut state = self.state.subscribe();
         match state.wait_for(|state| *state != State::Paused).await {
             Ok(state) => state.clone(),
             Err(_) => State::Open, // the gate itself holds the other end
         }
-    }
-}
-
-struct InLine<'a>(&'a AtomicUsize);
-
-impl<'a> InLine<'a> {
-    fn enter(waiting: &'a AtomicUsize) -> Self {
-        waiting.fetch_add(1, Ordering::Relaxed);
-        Self(waiting)
-    }
-}
-
-impl Drop for InLine<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

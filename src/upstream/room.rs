@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::rt::counted::Counted;
+
 /// How often one in line looks though nobody told it to.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -38,7 +40,7 @@ impl Room {
     ///
     /// Dropping the future leaves the line.
     pub async fn wait<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
-        let _in_line = InLine::enter(&self.waiting);
+        let _in_line = Counted::one_more(&self.waiting);
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
             freed.as_mut().enable();
@@ -54,20 +56,5 @@ impl Room {
                 }
             }
         }
-    }
-}
-
-struct InLine<'a>(&'a AtomicUsize);
-
-impl<'a> InLine<'a> {
-    fn enter(waiting: &'a AtomicUsize) -> Self {
-        waiting.fetch_add(1, Ordering::SeqCst);
-        Self(waiting)
-    }
-}
-
-impl Drop for InLine<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use tokio::sync::{Semaphore, watch};
@@ -15,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::count::{Count, Word};
 use super::probe::{Found, probe};
-use crate::rt;
+use crate::rt::{self, counted::Counted};
 use crate::upstream::Upstream;
 use crate::upstream::member::{Checked, Member};
 
@@ -81,7 +80,7 @@ struct Task {
 impl Task {
     fn begin(member: Arc<Member>, upstream: &Arc<Upstream>, places: &Rc<Semaphore>) -> Self {
         let upstreams = Rc::new(RefCell::new(vec![upstream.clone()]));
-        let counted = Counted::one_more(&upstream.commons.probed);
+        let counted = Counted::one_more(upstream.commons.probed.clone());
         let watch = watch(member, upstreams.clone(), places.clone());
         let running = tokio::task::spawn_local(async move {
             watch.await;
@@ -101,22 +100,6 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         self.running.abort();
-    }
-}
-
-/// A task that has not ended.
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn one_more(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
