@@ -1,4 +1,5 @@
-//! The background thread: what is no request, such as health checks.
+//! The background thread: what is no request: health checks, names of
+//! endpoints, commands.
 //!
 //! It has a runtime of its own, with its own connections to endpoints, so that
 //! what it does costs no request a wait.
@@ -51,9 +52,10 @@ async fn run(proxy: Arc<Proxy>, listening: Option<Listening>, stopped: oneshot::
         tokio::task::spawn_local(control::run(listening, proxy.clone()));
     }
     let commons = proxy.live().current().commons.clone();
-    let (changed, all) = (commons.changed.subscribe(), proxy.clone());
-    tokio::task::spawn_local(discovery::run(commons, move || upstreams(&all)));
-    tokio::task::spawn_local(health::supervise(move || checked(&proxy), changed));
+    let changed = commons.changed.subscribe();
+    let all = move || upstreams(&proxy);
+    tokio::task::spawn_local(health::supervise(all.clone(), changed));
+    tokio::task::spawn_local(discovery::supervise(all, commons));
     let _ = stopped.await;
 }
 
@@ -62,12 +64,4 @@ fn upstreams(proxy: &Proxy) -> Vec<Arc<Upstream>> {
     let snapshot = proxy.live().current();
     let sites = snapshot.all();
     sites.flat_map(|site| site.upstreams().cloned()).collect()
-}
-
-/// The upstreams that have a health check.
-fn checked(proxy: &Proxy) -> Vec<Arc<Upstream>> {
-    let snapshot = proxy.live().current();
-    let upstreams = snapshot.all().flat_map(|site| site.upstreams());
-    let checked = upstreams.filter(|upstream| upstream.settings().health_check.is_some());
-    checked.cloned().collect()
 }

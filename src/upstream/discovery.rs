@@ -38,6 +38,7 @@ pub const TTL_MIN: Duration = Duration::from_secs(1);
 pub const TTL_MAX: Duration = Duration::from_secs(5 * 60);
 /// How soon a name that did not resolve is looked up again; doubles up to [`RETRY_LAST`].
 pub const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// The longest that a name that did not resolve is left alone.
 pub const RETRY_LAST: Duration = Duration::from_secs(30);
 /// For how long the last addresses of a name are used that now has none: a
 /// name is without one for a moment where it is taken away and set anew.
@@ -100,11 +101,12 @@ struct Followed {
     task: AbortHandle,
 }
 
-/// Follows the names of all upstreams, one task for each, until it is dropped.
+/// Follows the names of all upstreams, one task for each. `upstreams`: those
+/// that run now; one may be there several times. An upstream that a reload
+/// kept keeps its tasks.
 ///
-/// `upstreams` gives those there are now; it is asked whenever the commons tell
-/// that some came or went. An upstream that a reload kept keeps its tasks.
-pub async fn run(commons: Commons, upstreams: impl Fn() -> Vec<Arc<Upstream>>) {
+/// Runs where local tasks can be spawned. Dropping the future ends its tasks.
+pub async fn supervise(upstreams: impl Fn() -> Vec<Arc<Upstream>>, commons: Commons) {
     let mut changed = commons.changed.subscribe();
     let names = Rc::new(Names::new(commons.names.clone()));
     let mut followed: HashMap<(*const Upstream, String), Followed> = HashMap::new();
