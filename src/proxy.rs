@@ -52,6 +52,11 @@ use crate::upstream::client::wire::Wire;
 
 pub use self::watch::{Busy, Watch};
 
+/// The most requests that wait for one upstream's endpoints, and the most that
+/// wait for one paused site: each keeps a connection or a stream, and no more
+/// of its body than is kept for another attempt.
+pub const HELD_MAX: usize = 1024;
+
 /// How long an answer may pause between two bytes.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 

@@ -1,17 +1,16 @@
 //! A request that waits: for a restarting endpoint, for one at all, or for a
-//! place at one. Bounded in number and, by `wait_for_endpoint`, in time.
+//! place at one. Bounded in number by [`HELD_MAX`], and in time by
+//! `wait_for_endpoint`.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::failure;
+use super::{HELD_MAX, failure};
 use crate::error::ProxyError;
 use crate::upstream::client::wire::ConnectError;
 use crate::upstream::member::Lease;
 use crate::upstream::{Endpoint, Pick, Upstream};
 
-/// The most requests that wait for one upstream's endpoints.
-const HELD_MAX: usize = 1024;
 /// The first pause between two looks at endpoints that are not there; doubles
 /// up to [`PAUSE_LAST`].
 pub(super) const PAUSE_FIRST: Duration = Duration::from_millis(20);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use hostmux::proxy::HELD_MAX;
 use http::Request;
 
 use crate::harness::{Answer, Backend, Client, Conn, Proxy, answer, get, ok, until, within};
@@ -473,10 +474,8 @@ async fn who_waits_too_long_for_a_place_is_told_when_to_come_again() {
     }
 }
 
-/// A thousand and twenty-four may wait.
 #[tokio::test]
 async fn the_line_for_a_place_is_bounded() {
-    const HELD_MAX: usize = 1024;
     let gate = Gate::new().await;
     let proxy = proxy(
         &[gate.backend.at()],
