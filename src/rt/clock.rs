@@ -4,7 +4,8 @@
 //! strikes. So a wait here is a slot in a table of its thread, and one task of
 //! the thread looks through the table four times a second: no timer object, no
 //! wake-up and no system call a request. A wait ends up to [`TICK`] late,
-//! never early. While nothing waits, nothing ticks.
+//! never early; one that is reckoned from [`now`] may end as much early. While
+//! nothing waits, nothing ticks.
 //!
 //! A [`Wait`] belongs to the thread that made it. Dropping it frees its slot.
 
