@@ -471,8 +471,8 @@ impl ProxyError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "destination_unavailable",
                 Upstream,
-                "The server behind this site is not running, and many already wait for it.",
-                "Start it.",
+                "No server behind this site takes requests at the moment, and many already wait.",
+                "`hostmux status` tells why: start what does not run, and raise `max_connections` where all is in use.",
             ),
             Self::Paused { .. } | Self::TooManyPaused { .. } => (
                 StatusCode::SERVICE_UNAVAILABLE,
