@@ -16,6 +16,7 @@ pub mod place;
 pub mod protocol;
 pub mod registry;
 pub mod room;
+mod settings;
 pub mod sticky;
 mod table;
 
@@ -23,14 +24,12 @@ use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
 use self::balance::{Balance, Candidate, Draw};
 use self::discovery::{Found, NameService};
-use self::eject::Eject;
-use self::health::HealthCheck;
 use self::member::{Lease, Member, Origin};
 use self::registry::{Outcome, Refused, Registry};
 use self::room::Room;
@@ -41,59 +40,7 @@ use crate::rt;
 pub use self::endpoint::{Endpoint, Endpoints, Unfit};
 pub use self::place::{Address, Named, Place};
 pub use self::protocol::{EndpointSettings, ProtocolSettings, TlsSettings};
-
-/// How long a refused request waits for a loopback endpoint that is probably restarting.
-pub const WAIT_FOR_ENDPOINT: Duration = Duration::from_secs(5);
-/// How long an endpoint may take to begin its answer: dev servers compile.
-pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// `upstream` as meant.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// At least one.
-    pub endpoints: Vec<EndpointSettings>,
-    /// Default [`Balance::RoundRobin`].
-    pub balance: Balance,
-    /// `sticky: cookie`. Default: off.
-    pub sticky: bool,
-    /// `None`: nobody is asked.
-    pub health_check: Option<HealthCheck>,
-    /// Default: on, as [`Eject::default`]; `None`: off.
-    pub eject: Option<Eject>,
-    /// Requests under way at one endpoint; `None`: no bound.
-    pub max_connections: Option<usize>,
-    pub connect_timeout: ConnectTimeout,
-    /// Default [`RESPONSE_TIMEOUT`].
-    pub response_timeout: Duration,
-    /// Default [`WAIT_FOR_ENDPOINT`]; zero: fail at once.
-    pub wait_for_endpoint: Duration,
-}
-
-impl Settings {
-    /// These endpoints, and the default for all else.
-    pub fn of(endpoints: Vec<EndpointSettings>) -> Self {
-        Self {
-            endpoints,
-            balance: Balance::default(),
-            sticky: false,
-            health_check: None,
-            eject: Some(Eject::default()),
-            max_connections: None,
-            connect_timeout: ConnectTimeout::default(),
-            response_timeout: RESPONSE_TIMEOUT,
-            wait_for_endpoint: WAIT_FOR_ENDPOINT,
-        }
-    }
-}
-
-/// How long a connect to an endpoint may take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ConnectTimeout {
-    /// 1 s on this machine, 3 s elsewhere.
-    #[default]
-    ByDistance,
-    Of(Duration),
-}
+pub use self::settings::{ConnectTimeout, RESPONSE_TIMEOUT, Settings, WAIT_FOR_ENDPOINT};
 
 /// What all upstreams of a process share. Outlives snapshots.
 #[derive(Clone, Debug)]
