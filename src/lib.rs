@@ -23,17 +23,22 @@
 //!    could read is a fault that the proxy tells like every other.
 //! 4. [`proxy::Proxy::serve`] answers one request. Its inner ring admits it
 //!    ([`proxy::strict`], before any endpoint is asked), finds the [`site`],
-//!    and forwards it. An error becomes a response there and nowhere else.
-//! 5. `proxy::forward` is the attempt loop: pick an endpoint, take or open a
-//!    connection, send, and again where [`proxy::retry`] allows it.
+//!    waits before its [`site::gate`] if that is shut, finds the route, and
+//!    forwards it. An error becomes a response there and nowhere else.
+//! 5. `proxy::forward` is the attempt loop: pick an endpoint ([`upstream::balance`]),
+//!    take or open a connection, send, and again where [`proxy::retry`] allows
+//!    it. Who has to wait for an endpoint is held by `proxy::hold`.
 //! 6. [`upstream::client`] speaks HTTP/1.1 to the endpoint, in the same task.
 //!    The answer's body carries the connection and gives it back at its end.
 //!    Over HTTP/2 ([`upstream::client::mux`]) it is a stream of a connection
 //!    that the thread's exchanges share, which a task of its own drives.
 //! 7. `proxy::watch` sees the answer's end and writes its one access line.
 //!
-//! Meanwhile [`server::control`] takes commands, and [`server::reload`] takes
-//! a changed file over: both on the background thread.
+//! Meanwhile, on the background thread, [`upstream::health`] asks endpoints
+//! whether they are well, [`upstream::discovery`] follows their names,
+//! [`server::control`] takes commands, and [`server::reload`] takes a changed
+//! file over. What they learn goes to the [`upstream::registry`], where the
+//! next request finds it.
 //!
 //! # Who may import whom
 //!
@@ -66,8 +71,9 @@
 //!   has a bound, with a name and a default in one place.
 //! - Tasks: one a client's connection, one a stream of HTTP/2, one clock a
 //!   thread, one for each listener, one a connection of HTTP/2 to an endpoint,
-//!   one a member that a health check asks, one a name of an upstream
-//!   ([`upstream::discovery`]), one a command. Each ends at drain.
+//!   one a member that a health check asks, one a name of an upstream, one a
+//!   command; and one that watches over each of these last three. Each ends at
+//!   drain.
 //! - No `unwrap` or `expect` on anything a client, an upstream or a file said.
 
 pub mod body;

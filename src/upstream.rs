@@ -45,6 +45,7 @@ pub use self::settings::{ConnectTimeout, RESPONSE_TIMEOUT, Settings, WAIT_FOR_EN
 /// What all upstreams of a process share. Outlives snapshots.
 #[derive(Clone, Debug)]
 pub struct Commons {
+    /// One an address, whichever upstreams name it.
     pub endpoints: Endpoints,
     /// What sticky clients' cookies are signed with.
     pub secret: Secret,
@@ -57,6 +58,7 @@ pub struct Commons {
 }
 
 impl Commons {
+    /// None yet of all that is shared, and the machine's own name servers.
     pub fn new(secret: Secret) -> Self {
         Self {
             endpoints: Endpoints::default(),
@@ -75,14 +77,16 @@ pub struct Upstream {
     pub name: Arc<str>,
     settings: Settings,
     commons: Commons,
+    /// Who there is at the moment.
     pub registry: Registry,
     /// What its settings name, with their weights.
     declared: Vec<(Arc<Endpoint>, u16)>,
+    /// `None`: clients stick to no endpoint.
     pub sticky: Option<Sticky>,
     turn: AtomicUsize,
     /// There where `max_connections` bounds something.
     room: Option<Arc<Room>>,
-    /// Requests held until an endpoint accepts again.
+    /// Requests that wait for an endpoint, or for a place at one.
     pub held: AtomicUsize,
 }
 
@@ -91,6 +95,7 @@ pub struct Upstream {
 pub struct Wish<'a> {
     /// The members that were tried.
     pub tried: &'a [u64],
+    /// Whose hash chooses, with [`Balance::ClientHash`].
     pub client: IpAddr,
     /// What the client's cookie says.
     pub token: Option<&'a str>,
@@ -201,6 +206,7 @@ impl Upstream {
         members
     }
 
+    /// As `sites.yaml` has them.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -273,7 +279,8 @@ impl Upstream {
         .map(Arc::new)
     }
 
-    /// One more endpoint; whoever watches members is told.
+    /// One more endpoint; whoever watches members is told. Refused: one that is
+    /// there already, and one more than [`registry::MEMBERS_MAX`].
     pub fn add(&self, member: Arc<Member>) -> Result<(), Refused> {
         self.registry.add(member)?;
         self.commons.changed.send_replace(());
@@ -281,7 +288,8 @@ impl Upstream {
     }
 
     /// One less: it gets no more requests, and those under way go on to their
-    /// end. `name`: such as `localhost:8080`. `force`: even the last.
+    /// end. `name`: such as `localhost:8080`. Refused: one that is not there, and
+    /// without `force` the last.
     pub fn remove(&self, name: &str, force: bool) -> Result<(), Refused> {
         self.registry.remove(name, force)?;
         self.commons.changed.send_replace(());

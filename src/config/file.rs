@@ -163,10 +163,12 @@ pub(super) struct Upstream {
     /// as `/healthz`, `tcp` for a connection alone, or the long form. Absent: `off`.
     pub(super) health_check: Shape<HealthCheck>,
     /// When an endpoint that fails is left alone for a while: `on`, `off`, or
-    /// the long form. Absent: `on`.
+    /// the long form. Failures are a refused or broken connection, no answer in
+    /// time, one that is not HTTP, and 502, 503 and 504. Never the last one.
+    /// Absent: `on`.
     pub(super) eject: Shape<Eject>,
     /// The most requests under way at one endpoint; more wait, for as long as
-    /// `wait_for_endpoint` says. Absent: `off`, no bound.
+    /// `wait_for_endpoint` says, 1,024 of them. Absent: `off`, no bound.
     pub(super) max_connections: Value,
     /// How long a request waits for a loopback endpoint that refuses, which is
     /// probably restarting. Absent: `5s`; `0s`: not at all.

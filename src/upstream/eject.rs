@@ -38,7 +38,9 @@ impl Default for Eject {
 /// A time out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ejection {
+    /// When it ends.
     pub until: Instant,
+    /// How long it is in all: the next may be twice as long.
     pub length: Duration,
 }
 

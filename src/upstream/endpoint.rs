@@ -14,7 +14,9 @@ use super::ConnectTimeout;
 use super::place::{Address, Named, Spot};
 use super::protocol::{EndpointSettings, Protocol, Trust};
 
+/// How long a connect to this machine may take.
 const CONNECT_TIMEOUT_NEAR: Duration = Duration::from_secs(1);
+/// How long one to another machine may take.
 const CONNECT_TIMEOUT_FAR: Duration = Duration::from_secs(3);
 
 type Key = (Spot, Protocol, Duration);
@@ -51,7 +53,7 @@ impl Endpoints {
     }
 
     /// The endpoint that is meant, in one of its spots: the one that is there
-    /// already, or a new one.
+    /// already, or a new one. Unfit: its certificate could not be verified.
     pub fn of(
         &self,
         settings: &EndpointSettings,
@@ -83,7 +85,9 @@ impl Endpoints {
 pub struct Endpoint {
     /// Never used twice in a process: connections are kept under it.
     pub id: u64,
+    /// Where it listens.
     pub address: Address,
+    /// What is spoken to it.
     pub protocol: Protocol,
     /// The endpoint as it is told in logs: `db.internal:8080@10.0.0.7` where a
     /// name leads to it.
@@ -92,6 +96,7 @@ pub struct Endpoint {
     behind: Option<Named>,
     /// The `Host` that tells of nothing but the endpoint.
     host: Arc<str>,
+    /// With the handshake, over TLS. Default 1 s on this machine, 3 s elsewhere.
     pub connect_timeout: Duration,
     /// For a port: `::1` was the last that worked.
     prefers_v6: AtomicBool,

@@ -91,6 +91,7 @@ impl Condition {
 pub struct Member {
     /// Never used twice in a process.
     pub id: u64,
+    /// Shared with the upstreams that have it too.
     pub endpoint: Arc<Endpoint>,
     /// Asked only when none of the others can be.
     pub backup: bool,
@@ -171,6 +172,7 @@ impl Member {
         self.is_down.load(Ordering::Relaxed)
     }
 
+    /// What is known of it now, in one word.
     pub fn state(&self, now: Instant) -> State {
         self.condition().state(now)
     }

@@ -29,7 +29,7 @@ pub struct Settings {
     /// Requests under way at one endpoint, at least 1; more wait, for as long as
     /// [`Self::wait_for_endpoint`] says. Default `None`: no bound.
     pub max_connections: Option<usize>,
-    /// Of each address that is tried. Default [`ConnectTimeout::ByDistance`].
+    /// With the handshake, over TLS. Default [`ConnectTimeout::ByDistance`].
     pub connect_timeout: ConnectTimeout,
     /// From the last byte of the request to the head of the answer. Default
     /// [`RESPONSE_TIMEOUT`].

@@ -57,7 +57,14 @@ fn the_fault_that_is_shown_is_what_is_printed() {
 /// The limits that the README tells are those of the code.
 #[test]
 fn the_limits_that_are_told_are_kept() {
-    use hostmux::proxy::{intake, strict};
+    use hostmux::config::FILE_BYTES_MAX;
+    use hostmux::path::PREFIX_BYTES_MAX;
+    use hostmux::path::spelling::READ_BYTES_MAX;
+    use hostmux::proxy::{intake, retry, strict};
+    use hostmux::site::gate::NOTICE_CHARS_MAX;
+    use hostmux::upstream::discovery::{GRACE, RETRY_FIRST, RETRY_LAST, TTL_MAX, TTL_MIN};
+    use hostmux::upstream::registry::{MEMBERS_MAX, WEIGHT_MAX};
+    use hostmux::upstream::{eject, health};
     let readme = file("README.md");
     let told = [
         format!(
@@ -76,13 +83,45 @@ fn the_limits_that_are_told_are_kept() {
             hostmux::upstream::WAIT_FOR_ENDPOINT.as_secs()
         ),
         format!(
-            "one paused site | 1,024 for {} s",
+            "one paused site | 1,{:03} for {} s",
+            hostmux::proxy::HELD_MAX - 1000,
             hostmux::proxy::gate::HELD_TIMEOUT.as_secs()
         ),
         format!(
             "· {} KiB · 30 s",
             hostmux::server::control::BODY_BYTES_MAX >> 10
         ),
+        format!("| {PREFIX_BYTES_MAX} bytes (of any"),
+        format!("looked at) · {} KiB |", READ_BYTES_MAX >> 10),
+        format!("| `sites.yaml` | {} MiB |", FILE_BYTES_MAX >> 20),
+        format!("| {MEMBERS_MAX} · 0 to {WEIGHT_MAX} |"),
+        format!(
+            "| {} · {} s |",
+            retry::ATTEMPTS_MAX,
+            retry::RETRY_TIME_MAX.as_secs()
+        ),
+        format!(
+            "| {} · {} s, doubling to {} min (`eject`)",
+            eject::AFTER,
+            eject::FOR.as_secs(),
+            eject::FOR_MAX.as_secs() / 60
+        ),
+        format!(
+            "| {} s, 1 s while down · {} s · {} · {} (`health_check`)",
+            health::EVERY.as_secs(),
+            health::TIMEOUT.as_secs(),
+            health::DOWN_AFTER,
+            health::UP_AFTER
+        ),
+        format!("| {NOTICE_CHARS_MAX} characters |"),
+        format!(
+            "its TTL, {} s to {} min · {} s, doubling to {} s |",
+            TTL_MIN.as_secs(),
+            TTL_MAX.as_secs() / 60,
+            RETRY_FIRST.as_secs(),
+            RETRY_LAST.as_secs()
+        ),
+        format!("| {} s · until there is one |", GRACE.as_secs()),
         format!("for up to {} s,", hostmux::server::DRAIN_TIMEOUT.as_secs()),
     ];
     for limit in told {
