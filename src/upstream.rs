@@ -4,6 +4,7 @@
 //! ([`registry`]) and which of them a request goes to ([`balance`]).
 //! Connections are a thread's own (`upstream::client`).
 
+mod assembly;
 pub mod balance;
 pub mod client;
 pub mod discovery;
@@ -112,100 +113,6 @@ pub enum Pick {
 }
 
 impl Upstream {
-    /// An upstream of a route. What `previous` knows of endpoints that both
-    /// have stays known, and what was added to it by hand stays. One that is
-    /// named twice, in whatever spelling, is one.
-    pub fn new(
-        site: &str,
-        prefix: &str,
-        settings: Settings,
-        commons: &Commons,
-        previous: Option<&Self>,
-    ) -> Self {
-        let name: Arc<str> = match prefix {
-            "/" => site.into(),
-            prefix => format!("{site}{prefix}").into(),
-        };
-        let known = previous.map_or_else(Vec::new, |previous| previous.kept_by(&settings));
-        let mut members: Vec<Arc<Member>> = Vec::with_capacity(settings.endpoints.len());
-        let mut declared = Vec::with_capacity(settings.endpoints.len());
-        let mut join = |member: Member| {
-            let id = member.endpoint.id;
-            if members.iter().any(|other| other.endpoint.id == id) {
-                return;
-            }
-            if member.origin == Origin::File {
-                declared.push((member.endpoint.clone(), member.weight()));
-            }
-            let kept = known.iter().find(|known| known.endpoint.id == id);
-            members.push(match kept {
-                Some(kept) if kept.may_stay_as(&member) => {
-                    kept.set_weight(member.weight());
-                    kept.clone()
-                }
-                Some(_) | None => Arc::new(member),
-            });
-        };
-        for endpoint in &settings.endpoints {
-            let make = |found, origin| make(&name, &settings, commons, endpoint, found, origin);
-            if let Some(written) = endpoint.written() {
-                let member = make(&written, Origin::File);
-                join(member.expect("every CA that a configuration names was read"));
-                continue;
-            }
-            // What a name led to holds until it is looked up again.
-            let found = previous.map_or_else(Vec::new, |previous| previous.found(endpoint));
-            for found in &found {
-                if let Ok(member) = make(found, Origin::behind(endpoint)) {
-                    join(member);
-                }
-            }
-        }
-        for added in previous.into_iter().flat_map(Self::added_by_hand) {
-            let is_it = |other: &Arc<Member>| other.endpoint.id == added.endpoint.id;
-            if members.iter().any(is_it) || members.len() >= registry::MEMBERS_MAX {
-                continue;
-            }
-            let token = match settings.sticky {
-                true => commons.secret.token(&name, &added.endpoint.name),
-                false => String::new(),
-            };
-            // Under another health check nobody would say that it is up again.
-            members.push(match known.iter().any(is_it) && added.token == token {
-                true => added,
-                false => Arc::new(added.anew(token)),
-            });
-        }
-        Self {
-            registry: Registry::new(name.clone(), settings.eject, members),
-            declared,
-            name,
-            sticky: settings.sticky.then(|| Sticky::new(prefix)),
-            room: settings.max_connections.map(|_| Arc::default()),
-            settings,
-            commons: commons.clone(),
-            turn: AtomicUsize::new(0),
-            held: AtomicUsize::new(0),
-        }
-    }
-
-    /// The members whose condition holds under other settings too.
-    fn kept_by(&self, settings: &Settings) -> Vec<Arc<Member>> {
-        let same = self.settings.health_check == settings.health_check
-            && self.settings.eject == settings.eject;
-        if same {
-            self.registry.members()
-        } else {
-            Vec::new()
-        }
-    }
-
-    fn added_by_hand(&self) -> Vec<Arc<Member>> {
-        let mut members = self.registry.members();
-        members.retain(|member| member.origin == Origin::Runtime);
-        members
-    }
-
     /// As `sites.yaml` has them.
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -215,40 +122,6 @@ impl Upstream {
     /// more or less than these was added or removed while it runs.
     pub fn declared(&self) -> &[(Arc<Endpoint>, u16)] {
         &self.declared
-    }
-
-    /// What the name of an endpoint led to, weighed as the endpoint says now.
-    fn found(&self, endpoint: &EndpointSettings) -> Vec<Found> {
-        let origin = Origin::behind(endpoint);
-        let members = self.registry.members();
-        let members = members.iter().filter(|member| member.origin == origin);
-        members
-            .map(|member| Found {
-                spot: member.endpoint.spot(),
-                // A service weighs each of its targets.
-                weight: match &endpoint.place {
-                    Place::Service(_) => member.weight(),
-                    Place::At(_) | Place::Name(_) => endpoint.weight,
-                },
-                backup: member.backup && matches!(endpoint.place, Place::Service(_))
-                    || endpoint.backup,
-            })
-            .collect()
-    }
-
-    /// Whether another has the same settings and the same endpoints: a CA's
-    /// file may have changed though its name did not.
-    pub fn is_as(&self, other: &Self) -> bool {
-        let ids = |upstream: &Self| -> Vec<u64> {
-            let declared = upstream.declared.iter().map(|(endpoint, _)| endpoint.id);
-            let members = upstream.registry.members();
-            let found = members
-                .iter()
-                .filter(|member| matches!(member.origin, Origin::Discovered(_)))
-                .map(|member| member.endpoint.id);
-            declared.chain(found).collect()
-        };
-        self.name == other.name && self.settings == other.settings && ids(self) == ids(other)
     }
 
     /// A member for an endpoint that comes while it runs, and has an address.

@@ -67,12 +67,29 @@ pub(super) struct Condition {
     pub(super) checked: Checked,
     /// Kept after its end, for the length of the next.
     pub(super) ejection: Option<Ejection>,
+    /// It was told as ejected, and not yet as back.
+    pub(super) is_told_out: bool,
     pub(super) draining: bool,
 }
 
 impl Condition {
     pub(super) fn is_ejected(&self, now: Instant) -> bool {
         self.ejection.is_some_and(|ejection| now < ejection.until)
+    }
+
+    /// Ends its time out early; whoever does tells it.
+    pub(super) fn end_ejection(&mut self, now: Instant) {
+        self.is_told_out = false;
+        if let Some(ejection) = self.ejection.as_mut().filter(|out| now < out.until) {
+            ejection.until = now;
+        }
+    }
+
+    /// Whether its time out is over, once: it is to be told.
+    pub(super) fn ends_ejection(&mut self, now: Instant) -> bool {
+        let ended = self.is_told_out && !self.is_ejected(now);
+        self.is_told_out &= !ended;
+        ended && matches!(self.state(now), State::Up | State::Unknown)
     }
 
     pub(super) fn state(&self, now: Instant) -> State {

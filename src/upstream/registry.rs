@@ -80,17 +80,10 @@ impl Registry {
     fn let_back(&self, now: Instant) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let table = self.table.load();
-        let Some(since) = table.until.filter(|until| *until <= now) else {
-            return; // another thread was quicker
-        };
-        for member in &table.members {
-            let ended = member.condition().ejection.map(|ejection| ejection.until);
-            if ended.is_some_and(|ended| since <= ended && ended <= now) {
-                self.tell(member, State::Ejected, now, "its time out is over");
-            }
+        // Another thread may have been quicker.
+        if table.until.is_some_and(|until| until <= now) {
+            self.remake(table.members.clone(), now);
         }
-        let members = table.members.clone();
-        self.table.store(Arc::new(Table::build(members, now)));
     }
 
     /// All members, in order.
@@ -251,19 +244,23 @@ impl Registry {
         let was = condition.state(now);
         let ejection = eject.next(condition.ejection, now);
         condition.ejection = Some(ejection);
+        condition.is_told_out = true;
         drop(condition);
         member.failures.store(eject.probation(), Ordering::Relaxed);
+        let is = member.state(now);
+        if was != is {
+            tracing::info!(
+                upstream = %self.upstream,
+                endpoint = %member.endpoint.name,
+                was = was.as_str(),
+                now = is.as_str(),
+                why = "failures in a row",
+                failures,
+                for_s = ejection.length.as_secs(),
+                "endpoint changed"
+            );
+        }
         self.refresh(now);
-        tracing::info!(
-            upstream = %self.upstream,
-            endpoint = %member.endpoint.name,
-            was = was.as_str(),
-            now = member.state(now).as_str(),
-            why = "failures in a row",
-            failures,
-            for_s = ejection.length.as_secs(),
-            "endpoint changed"
-        );
     }
 
     /// Ends a time out early.
@@ -274,13 +271,11 @@ impl Registry {
                 return;
             }
             let was = condition.state(now);
-            if let Some(ejection) = &mut condition.ejection {
-                ejection.until = now;
-            }
+            condition.end_ejection(now);
             was
         };
-        self.refresh(now);
         self.tell(member, was, now, why);
+        self.refresh(now);
     }
 
     /// What the health check found, once it counts.
@@ -291,15 +286,10 @@ impl Registry {
         member.set_checked(checked);
         if up {
             member.failures.store(0, Ordering::Relaxed);
-            let mut condition = member.condition();
-            if condition.is_ejected(now)
-                && let Some(ejection) = &mut condition.ejection
-            {
-                ejection.until = now;
-            }
+            member.condition().end_ejection(now);
         }
-        self.refresh(now);
         self.tell(member, was, now, why);
+        self.refresh(now);
     }
 
     fn tell(&self, member: &Member, was: State, now: Instant, why: &str) {
@@ -319,8 +309,7 @@ impl Registry {
     /// Looks at all members again.
     pub fn refresh(&self, now: Instant) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let members = self.table.load().members.clone();
-        self.table.store(Arc::new(Table::build(members, now)));
+        self.remake(self.members(), now);
     }
 
     fn change<T, E>(
@@ -328,10 +317,27 @@ impl Registry {
         change: impl FnOnce(&mut Vec<Arc<Member>>) -> Result<T, E>,
     ) -> Result<T, E> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut members = self.table.load().members.clone();
+        let mut members = self.members();
         let changed = change(&mut members)?;
-        self.table
-            .store(Arc::new(Table::build(members, Instant::now())));
+        self.remake(members, Instant::now());
         Ok(changed)
+    }
+
+    /// Makes the table anew, and tells what holds from now on. Only with
+    /// `changing` held.
+    fn remake(&self, members: Vec<Arc<Member>>, now: Instant) {
+        for member in &members {
+            if member.condition().ends_ejection(now) {
+                self.tell(member, State::Ejected, now, "its time out is over");
+            }
+        }
+        let table = Table::build(members, now);
+        let was = self.table.load().is_last_resort;
+        if table.is_last_resort && !was {
+            tracing::warn!(upstream = %self.upstream, "no endpoint is well: all are tried");
+        } else if was && !table.is_last_resort {
+            tracing::info!(upstream = %self.upstream, "an endpoint is well again");
+        }
+        self.table.store(Arc::new(table));
     }
 }

@@ -21,6 +21,8 @@ pub struct Table {
     pub(super) out: Vec<u16>,
     /// Who keeps the clients that stick to them.
     sticks: Vec<u16>,
+    /// All that are used are down or out: there is no better one.
+    pub(super) is_last_resort: bool,
     /// When the first time out ends: another table holds from then on.
     pub(super) until: Option<Instant>,
 }
@@ -84,6 +86,7 @@ impl Table {
             out,
             sticks,
             members,
+            is_last_resort: matches!(first, Rank::Ejected | Rank::Down),
             until,
         }
     }

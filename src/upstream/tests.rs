@@ -255,3 +255,26 @@ fn who_is_out_since_before_a_reload_is_out_after_it() {
     let names: Vec<_> = (0..4).map(|_| name(&after)).collect();
     assert!(!names.iter().any(|name| name == "localhost:1"), "{names:?}");
 }
+
+#[test]
+fn what_was_changed_by_hand_outlives_a_change_beside_it() {
+    let commons = commons();
+    let first = Upstream::new("a.test", "/", settings(&[1, 2, 3]), &commons, None);
+    first.remove("localhost:1", false).unwrap();
+    first.registry.set_weight("localhost:2", 7).unwrap();
+    first.registry.set_draining("localhost:3", true).unwrap();
+    let mut changed = settings(&[1, 2, 3, 4]);
+    let second = Upstream::new("a.test", "/", changed.clone(), &commons, Some(&first));
+    assert!(second.registry.find("localhost:1").is_none());
+    assert_eq!(second.registry.find("localhost:2").unwrap().weight(), 7);
+    assert_eq!(
+        state(&second, "localhost:3", Instant::now()),
+        State::Draining
+    );
+    assert!(second.registry.find("localhost:4").is_some());
+    // What the file says anew holds.
+    changed.endpoints[1].weight = 2;
+    let third = Upstream::new("a.test", "/", changed, &commons, Some(&second));
+    assert_eq!(third.registry.find("localhost:2").unwrap().weight(), 2);
+    assert!(third.registry.find("localhost:1").is_none());
+}

@@ -71,11 +71,13 @@ async fn a_change_is_told_once_with_its_reason() {
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let told: Vec<&str> = text
         .lines()
-        .filter(|line| line.contains("a.test"))
+        .filter(|line| line.contains("a.test") && line.contains("endpoint changed"))
         .collect();
     let [line] = told[..] else {
         panic!("{text}");
     };
+    // Its only one: that is worth a word of its own, once.
+    assert_eq!(text.matches("no endpoint is well").count(), 1, "{text}");
     let endpoint = format!("endpoint=localhost:{port}");
     for part in [
         "endpoint changed",
