@@ -106,11 +106,13 @@ impl Sticky {
         headers
             .get_all(COOKIE)
             .iter()
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(';'))
-            .filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='))
-            .find(|(said, _)| *said == name)
-            .map(|(_, value)| value)
+            // Other cookies beside it may be no text.
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+            .filter_map(|pair| {
+                let value = pair.trim_ascii().strip_prefix(name.as_bytes())?;
+                value.strip_prefix(b"=")
+            })
+            .find_map(|value| std::str::from_utf8(value).ok())
     }
 
     /// `Set-Cookie` for a client that goes to an endpoint from now on.
@@ -153,7 +155,7 @@ mod tests {
         let check = |lines: &[&'static str], want: Option<&str>| {
             let mut headers = HeaderMap::new();
             for line in lines {
-                headers.append(COOKIE, HeaderValue::from_static(line));
+                headers.append(COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap());
             }
             assert_eq!(Sticky::new("/").of(&headers, true), want, "{lines:?}");
         };
@@ -161,6 +163,8 @@ mod tests {
         check(&["a=b", "__Host-hostmux=abc"], Some("abc"));
         check(&["hostmux=abc; x__Host-hostmux=d"], None);
         check(&[], None);
+        // Browsers send what a page has set, and a page may set any text.
+        check(&["a=\u{fc}; __Host-hostmux=abc"], Some("abc"));
         assert_ne!(Sticky::new("/a").name(true), Sticky::new("/b").name(true));
     }
 
