@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, LocalOptions};
 
 /// Runs a future on a thread of its own, with a runtime that spawns only local tasks.
+/// What it has given to threads that may block is not waited for.
 pub fn thread<F>(
     name: &str,
     make: impl FnOnce() -> F + Send + 'static,
@@ -32,7 +33,10 @@ where
                 .enable_all()
                 .build_local(LocalOptions::default())
             {
-                Ok(runtime) => runtime.block_on(make()),
+                Ok(runtime) => {
+                    runtime.block_on(make());
+                    runtime.shutdown_background();
+                }
                 Err(error) => tracing::error!(%error, "a thread could not start its runtime"),
             }
         })

@@ -163,9 +163,10 @@ async fn answer(desk: &Desk, request: Request<Incoming>) -> Response<Body> {
 
 async fn act(desk: &Desk, asked: Asked) -> Result<Value, Refusal> {
     if matches!(asked, Asked::Reload) {
+        let turn = desk.source.turn().await;
         let (source, proxy) = (desk.source.clone(), desk.proxy.clone());
         // It reads files, and health checks shall not wait for that.
-        let reloaded = tokio::task::spawn_blocking(move || source.reload(&proxy));
+        let reloaded = tokio::task::spawn_blocking(move || source.reload(turn, &proxy));
         return match reloaded.await {
             Ok(reloaded) => change::reloaded(reloaded),
             Err(_) => Err(Refusal::failed("the reload ended by a panic")),
@@ -173,7 +174,10 @@ async fn act(desk: &Desk, asked: Asked) -> Result<Value, Refusal> {
     }
     let changes = !matches!(asked, Asked::Server | Asked::Status | Asked::Sites);
     // What is changed while a reload builds the next snapshot would be lost with this one.
-    let _steady = changes.then(|| desk.source.steady());
+    let _turn = match changes {
+        true => Some(desk.source.turn().await),
+        false => None,
+    };
     let snapshot = desk.proxy.live().current();
     match asked {
         // A reload was done above.

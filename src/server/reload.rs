@@ -6,8 +6,10 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
+
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::config::{self, Checked, Config, SiteConfig};
 use crate::diagnostic::{Colour, Diagnostic, Place, Span};
@@ -212,9 +214,11 @@ fn secret(state: &Path) -> Secret {
 pub struct Source {
     file: PathBuf,
     state: PathBuf,
-    /// Held while the file is read again, so that one follows the other.
-    running: Mutex<Config>,
+    running: Arc<Mutex<Config>>,
 }
+
+/// The right to change what runs, by a reload or by hand: one has it at a time.
+pub struct Turn(OwnedMutexGuard<Config>);
 
 /// What a reload has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -241,7 +245,7 @@ impl Source {
         Self {
             file,
             state,
-            running: Mutex::new(running),
+            running: Arc::new(Mutex::new(running)),
         }
     }
 
@@ -249,16 +253,16 @@ impl Source {
         &self.file
     }
 
-    /// Waits for a reload that is under way, and keeps the next one waiting
-    /// for as long as it is held. Not to be kept across a wait.
-    pub(super) fn steady(&self) -> impl Drop + use<'_> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits for a change that is under way. A reload may read for long, from
+    /// a disk that is gone or a pipe, so that no thread may wait for it.
+    pub async fn turn(&self) -> Turn {
+        Turn(self.running.clone().lock_owned().await)
     }
 
     /// Reads the file again and serves what it says from now on; with an
     /// error in it nothing changes. Blocks: it reads files.
-    pub fn reload(&self, proxy: &Proxy) -> Result<Changes, Rejected> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn reload(&self, turn: Turn, proxy: &Proxy) -> Result<Changes, Rejected> {
+        let Turn(mut running) = turn;
         let mut loaded = load(&self.file);
         let Some((config, inventory)) = loaded.take() else {
             return Err(Rejected::Faults(Box::new(loaded)));
