@@ -53,6 +53,12 @@ fn text_of(file: &Path) -> io::Result<String> {
     let file = File::open(file)?;
     file.take(FILE_BYTES_MAX as u64 + 1)
         .read_to_string(&mut text)?;
+    if text.len() > FILE_BYTES_MAX {
+        // What was not read would be lost with the edit.
+        return Err(io::Error::other(format!(
+            "it is larger than {FILE_BYTES_MAX} bytes"
+        )));
+    }
     Ok(text)
 }
 
@@ -154,5 +160,26 @@ mod tests {
         );
         assert!(fs::read_to_string(&file).unwrap().contains("8O80"));
         assert_eq!(names(folder.path()), 1, "nothing is left over");
+    }
+
+    #[test]
+    fn a_file_too_large_to_be_read_whole_stays_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sites.yaml");
+        let text = format!("{BEFORE}{}", "# more\n".repeat(FILE_BYTES_MAX / 7 + 1));
+        // What is read of it is a right file once the endpoint is gone.
+        let text = text.replace("8080", "[8080, 8081]");
+        fs::write(&file, &text).unwrap();
+        let endpoints = ["8081".to_owned()];
+        let edit = Edit::Remove {
+            endpoints: &endpoints,
+            force: false,
+        };
+        let refused = change(&file, &Target::of("a.test"), &edit, Colour::Plain).unwrap_err();
+        assert!(
+            format!("{refused:#}").contains("larger than"),
+            "{refused:#}"
+        );
+        assert!(fs::read_to_string(&file).unwrap() == text);
     }
 }
