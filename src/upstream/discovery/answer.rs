@@ -1,6 +1,7 @@
 //! What an answer means: which endpoints there are, when to ask again, and
 //! what is told. Pure; the clock is an argument.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -61,18 +62,23 @@ impl Answer {
     /// Puts the parts together. `ttl`: the most for which the whole holds.
     pub(super) fn of(parts: Vec<Part>, mut ttl: Duration) -> Self {
         let (mut found, mut missing) = (Vec::<Found>::new(), Vec::new());
-        let (mut nothing, mut failed) = (None, None);
+        let (mut known, mut nothing, mut failed) = (HashSet::new(), None, None);
         for part in parts {
             match part.looked {
-                Looked::Found(addresses, valid) => {
+                Looked::Found(mut addresses, valid) => {
                     ttl = ttl.min(valid);
+                    // As many as an answer holds, of each of many targets, would
+                    // keep all health checks waiting. In order, so that those
+                    // that are left are the same each time.
+                    addresses.sort_unstable();
+                    addresses.truncate(MEMBERS_MAX);
                     for ip in addresses {
                         let address = Address::Socket(SocketAddr::new(ip, part.named.port));
                         let spot = Spot {
                             address,
                             behind: Some(part.named.clone()),
                         };
-                        if found.iter().all(|known| known.spot != spot) {
+                        if known.insert(spot.clone()) {
                             found.push(Found {
                                 spot,
                                 weight: part.weight,

@@ -1,3 +1,5 @@
+use std::net::Ipv4Addr;
+
 use super::*;
 use crate::host::HostName;
 
@@ -150,4 +152,27 @@ fn a_services_targets_are_weighed_by_priority_and_weight() {
     check(&[(0, 3), (0, 1)], 256, &[(256, false), (85, false)]);
     check(&[(0, 3), (0, 0)], 0, &[(0, false), (0, false)]);
     check(&[], 1, &[]);
+}
+
+#[test]
+fn of_a_flood_of_addresses_the_same_few_are_kept() {
+    let flood = |turned: bool| {
+        let mut ips: Vec<IpAddr> = (0..4000)
+            .map(|n: u32| Ipv4Addr::from(0x0a00_0000 + n).into())
+            .collect();
+        if turned {
+            ips.reverse();
+        }
+        Looked::Found(ips, Duration::from_secs(60))
+    };
+    let answer = |turned| {
+        let hosts = (0..8).map(|n| part(&format!("h{n}"), false, flood(turned)));
+        match Answer::of(hosts.collect(), Duration::MAX) {
+            Answer::Found { found, .. } => found,
+            other => panic!("{other:?}"),
+        }
+    };
+    let found = answer(false);
+    assert_eq!(found.len(), 8 * MEMBERS_MAX);
+    assert_eq!(found, answer(true));
 }
