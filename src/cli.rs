@@ -9,6 +9,7 @@ mod demo;
 mod endpoints;
 mod load;
 mod lookup;
+mod out;
 mod run;
 
 use std::io::IsTerminal;

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{FAILED, endpoints, load};
+use super::{FAILED, endpoints, load, out};
 use crate::config::{Config, ListenAddress, SiteConfig, Target};
 use crate::diagnostic::{Colour, Severity};
 use crate::server::reload::{self, Loaded};
@@ -20,13 +20,12 @@ enum Format {
 pub(super) fn run(named: Option<PathBuf>, as_json: bool) -> anyhow::Result<ExitCode> {
     let file = load::find(named)?;
     let loaded = reload::load(&file);
-    let mut out = io::stdout().lock();
     let format = if as_json {
         Format::Json
     } else {
-        Format::Text(super::colour(out.is_terminal()))
+        Format::Text(super::colour(io::stdout().is_terminal()))
     };
-    print(&loaded, format, &mut out)?;
+    out::write(|out| print(&loaded, format, out))?;
     Ok(match loaded.checked.config {
         Some(_) => ExitCode::SUCCESS,
         None => ExitCode::from(FAILED),

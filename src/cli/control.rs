@@ -1,14 +1,12 @@
 //! `list`, `status`, `add`, `remove`, `drain`, `weight`, `pause`, `resume`,
 //! `stop`: what a running hostmux is asked and told, by its control socket.
 
-#![allow(clippy::print_stdout)]
-
 mod client;
 mod file;
 mod table;
 
 use std::fs;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,6 +14,7 @@ use serde_json::{Value, json};
 
 use self::client::{Found, Running, segment};
 use super::load;
+use super::out::{self, say};
 use crate::config::edit::{Edit, Target};
 
 /// Which hostmux is meant.
@@ -102,6 +101,7 @@ pub(super) struct WeightArguments {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SiteArguments {
+    /// A site as `sites.yaml` names it, or `fallback`
     #[arg(value_name = "HOST")]
     host: String,
     #[command(flatten)]
@@ -110,6 +110,7 @@ pub(super) struct SiteArguments {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StopArguments {
+    /// A site as `sites.yaml` names it, or `fallback`
     #[arg(value_name = "HOST")]
     host: String,
     /// What visitors are told: one line of 300 characters at most
@@ -130,8 +131,8 @@ pub(super) fn status(asked: ShowArguments) -> anyhow::Result<ExitCode> {
 fn show(asked: ShowArguments, path: &str, table: fn(&Value) -> String) -> anyhow::Result<ExitCode> {
     let told = Found::look(asked.at.socket)?.required()?.get(path)?;
     match asked.json {
-        true => println!("{told:#}"),
-        false => print!("{}", table(&told)),
+        true => say(format_args!("{told:#}"))?,
+        false => out::write(|out| out.write_all(table(&told).as_bytes()))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -142,11 +143,11 @@ pub(super) fn add(asked: AddArguments, config: Option<PathBuf>) -> anyhow::Resul
     if asked.runtime {
         let body = endpoints(&target, &asked.endpoints, None);
         let told = ask_endpoints(asked.at, "POST", &target, &body)?;
-        println!(
+        say(format_args!(
             "added {} to {} while it runs; sites.yaml stays as it is",
             names(&told, "added"),
             asked.place
-        );
+        ))?;
         return Ok(ExitCode::SUCCESS);
     }
     let edit = Edit::Add {
@@ -162,13 +163,13 @@ pub(super) fn remove(asked: RemoveArguments, config: Option<PathBuf>) -> anyhow:
     if asked.runtime {
         let body = endpoints(&target, &asked.endpoints, Some(asked.force));
         let told = ask_endpoints(asked.at, "DELETE", &target, &body)?;
-        println!(
+        say(format_args!(
             "removed {} from {} while it runs; sites.yaml stays as it is",
             names(&told, "removed"),
             asked.place
-        );
+        ))?;
         if let Some(left @ 1..) = told.get("in_flight").and_then(Value::as_u64) {
-            println!("{left} under way there go on to their end");
+            say(format_args!("{left} under way there go on to their end"))?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -188,14 +189,14 @@ pub(super) fn drain(asked: DrainArguments) -> anyhow::Result<ExitCode> {
     let told = ask_endpoint(asked.at, &asked.place, &asked.endpoint, change)?;
     let name = told_text(&told, "endpoint");
     match asked.undo {
-        true => println!("{name} of {} has requests again", asked.place),
-        false => println!(
+        true => say(format_args!("{name} of {} has requests again", asked.place))?,
+        false => say(format_args!(
             "{name} of {} gets no more requests; {} under way there",
             asked.place,
             told.get("in_flight")
                 .and_then(Value::as_u64)
                 .unwrap_or_default()
-        ),
+        ))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -203,29 +204,29 @@ pub(super) fn drain(asked: DrainArguments) -> anyhow::Result<ExitCode> {
 pub(super) fn weight(asked: WeightArguments) -> anyhow::Result<ExitCode> {
     let change = json!({ "weight": asked.weight });
     let told = ask_endpoint(asked.at, &asked.place, &asked.endpoint, change)?;
-    println!(
+    say(format_args!(
         "{} of {} has weight {} while it runs; sites.yaml stays as it is",
         told_text(&told, "endpoint"),
         asked.place,
         asked.weight
-    );
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn pause(asked: SiteArguments) -> anyhow::Result<ExitCode> {
     gate(asked.at, &asked.host, "pause", &json!({}))?;
-    println!(
+    say(format_args!(
         "{} is paused: new requests wait, those under way go on; `hostmux resume {}` lets them on",
         asked.host, asked.host
-    );
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn resume(asked: SiteArguments) -> anyhow::Result<ExitCode> {
     let told = gate(asked.at, &asked.host, "resume", &json!({}))?;
     match told_text(&told, "was") {
-        "open" => println!("{} was open already", asked.host),
-        was => println!("{} is open; it was {was}", asked.host),
+        "open" => say(format_args!("{} was open already", asked.host))?,
+        was => say(format_args!("{} is open; it was {was}", asked.host))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -236,10 +237,10 @@ pub(super) fn stop(asked: StopArguments) -> anyhow::Result<ExitCode> {
         None => json!({}),
     };
     gate(asked.at, &asked.host, "stop", &body)?;
-    println!(
+    say(format_args!(
         "{} is stopped: visitors get a page that says so; `hostmux resume {}` opens it",
         asked.host, asked.host
-    );
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -328,24 +329,42 @@ fn edit_and_apply(
     };
     let colour = super::colour(std::io::stderr().is_terminal());
     file::change(&file, target, edit, colour)?;
-    println!("{done} ({})", file.display());
+    say(format_args!("{done} ({})", file.display()))?;
     match (&running, &served) {
-        (Some(running), Some(served)) if same(served, &file) => apply(running)?,
-        (Some(_), Some(served)) => println!(
+        (Some(running), Some(served)) if same(served, &file) => apply(running, target.host)?,
+        (Some(_), Some(served)) => say(format_args!(
             "the running hostmux serves another file, {}",
             served.display()
-        ),
-        _ => println!("no hostmux is running: it counts from the next start on"),
+        ))?,
+        _ => say(format_args!(
+            "no hostmux is running: it counts from the next start on"
+        ))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn apply(running: &Running) -> anyhow::Result<()> {
+/// `host`: whose site was edited.
+fn apply(running: &Running, host: &str) -> anyhow::Result<()> {
     let told = running.ask("POST", "/v1/reload", Some(&json!({})))?;
-    println!("the running hostmux has taken it over");
+    let also: Vec<&str> = ["added", "removed", "changed"]
+        .into_iter()
+        .filter_map(|key| told.get(key)?.as_array())
+        .flatten()
+        .filter_map(Value::as_str)
+        .filter(|name| *name != host)
+        .collect();
+    say(format_args!("the running hostmux has taken it over"))?;
+    if !also.is_empty() {
+        let also = also.join(", ");
+        say(format_args!(
+            "with what else had changed in the file: {also}"
+        ))?;
+    }
     let waiting = names(&told, "waiting_for_restart");
     if !waiting.is_empty() {
-        println!("a restart is needed for what else was changed: {waiting}");
+        say(format_args!(
+            "a restart is needed for what else was changed: {waiting}"
+        ))?;
     }
     Ok(())
 }

@@ -1,7 +1,5 @@
 //! `hostmux lookup URL`: which site, route, endpoint and certificate would serve it, and why.
 
-#![allow(clippy::print_stdout)]
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,6 +7,7 @@ use anyhow::{Context, bail};
 use http::Uri;
 use serde_json::{Value, json};
 
+use super::out::say;
 use super::{FAILED, endpoints, load};
 use crate::config::{Config, Otherwise, PlainHttp, RouteConfig, SiteConfig, Target};
 use crate::diagnostic::Colour;
@@ -26,11 +25,11 @@ pub(super) fn run(url: &str, named: Option<PathBuf>, as_json: bool) -> anyhow::R
     };
     let found = lookup(url, &config, &inventory)?;
     if as_json {
-        println!("{found:#}");
+        say(format_args!("{found:#}"))?;
     } else {
         for (key, value) in found.as_object().into_iter().flatten() {
             let value = value.as_str().unwrap_or("none");
-            println!("{key:12} {value}");
+            say(format_args!("{key:12} {value}"))?;
         }
     }
     let served = found.get("site").is_some_and(|site| !site.is_null());

@@ -184,6 +184,11 @@ impl Member {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Failures in a row, of requests; not counted with `eject: off`.
+    pub fn failures(&self) -> u32 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
     /// Whether the health check thinks that it is down.
     pub fn is_down(&self) -> bool {
         self.is_down.load(Ordering::Relaxed)

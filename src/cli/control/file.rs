@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, Gid, Mode, Uid, fchmod, fchown, flock};
 
 use crate::config::FILE_BYTES_MAX;
 use crate::config::edit::{Edit, Target, edit};
-use crate::diagnostic::Colour;
+use crate::diagnostic::{Colour, Diagnostic};
 use crate::server::reload::{folder_of, judge};
 
 /// Edits a file. With an error in what it would become nothing is written.
@@ -34,7 +34,7 @@ pub(super) fn change(
         let fix = refusal.fix();
         anyhow!("{refusal}\n  = help: {fix}")
     })?;
-    let judged = judge(name.clone(), text, folder_of(file));
+    let mut judged = judge(name.clone(), text, folder_of(file));
     if judged.checked.config.is_none() {
         eprintln!("{}", judged.render(colour));
         bail!(
@@ -43,6 +43,13 @@ pub(super) fn change(
         );
     }
     replace(&real, &had, &judged.text).with_context(|| format!("cannot write {name}"))?;
+    if !judged.checked.found.is_empty() {
+        // What there was to be warned of before is not of this change.
+        let before = judge(name, had, folder_of(file)).checked.found;
+        let is_new = |warning: &Diagnostic| before.iter().all(|old| old.message != warning.message);
+        judged.checked.found.retain(is_new);
+        eprint!("{}", judged.render(colour));
+    }
     // The new name is to outlast a power cut; it is there for all others already.
     let _ = folder.sync_all();
     Ok(())

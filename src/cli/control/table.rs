@@ -96,7 +96,7 @@ pub(super) fn status(told: &Value) -> String {
         "ENDPOINT",
         "CONDITION",
         "WEIGHT",
-        "REQUESTS",
+        "UNDER WAY",
         "FROM",
         "NOTE",
     ])];
@@ -117,11 +117,18 @@ pub(super) fn status(told: &Value) -> String {
     out
 }
 
+/// A site's state, with who waits or what visitors are told.
+fn state_of(site: &Value) -> String {
+    let state = text(site, "state");
+    match (number(site, "waiting"), text(site, "message")) {
+        (0, "") => state.to_owned(),
+        (0, message) => format!("{state}: {message}"),
+        (waiting, _) => format!("{state} ({waiting} wait)"),
+    }
+}
+
 fn of_route(place: &str, site: &Value, route: &Value) -> Vec<Vec<String>> {
-    let state = match (text(site, "state"), number(site, "waiting")) {
-        (state, 0) => state.to_owned(),
-        (state, waiting) => format!("{state} ({waiting} wait)"),
-    };
+    let state = state_of(site);
     let redirect = text(route, "redirect");
     if !redirect.is_empty() {
         return vec![vec![
@@ -170,6 +177,7 @@ fn changed(change: &Value) -> String {
     match text(change, "change") {
         "added" => format!("{endpoint} added to {upstream}"),
         "removed" => format!("{endpoint} removed from {upstream}"),
+        gate @ ("paused" | "stopped") => format!("{} is {gate}", text(change, "site")),
         "draining" => format!("{endpoint} of {upstream} drains"),
         "weight" => format!(
             "weight of {endpoint} of {upstream}: {} instead of {}",
@@ -209,8 +217,8 @@ mod tests {
         assert_eq!(
             status(&told),
             "hostmux 1, process 7, since now, /sites.yaml\n\n\
-             SITE        STATE            ENDPOINT                     CONDITION  WEIGHT  REQUESTS  FROM  NOTE\n\
-             a.test      paused (2 wait)  localhost:1                  down       1       0         file  refused\n\
+             SITE        STATE            ENDPOINT                     CONDITION  WEIGHT  UNDER WAY  FROM  NOTE\n\
+             a.test      paused (2 wait)  localhost:1                  down       1       0          file  refused\n\
              a.test      paused (2 wait)  localhost:3                  leaving            4\n\
              a.test/old  paused (2 wait)  redirect to https://b.test/\n\n\
              changed while it runs, and not in sites.yaml:\n  localhost:2 added to a.test\n"

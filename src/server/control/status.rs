@@ -87,7 +87,8 @@ fn whole_site(site: &Site, now: Instant) -> Value {
             told["balance"] = balance(upstream.settings().balance).into();
             told["held"] = held.into();
             let members = upstream.registry.members();
-            told["endpoints"] = members.iter().map(|member| endpoint(member, now)).collect();
+            let told_members = members.iter().map(|member| endpoint(member, now));
+            told["endpoints"] = told_members.chain(unresolved(upstream, &members)).collect();
             let leaving = upstream.registry.leaving();
             told["leaving"] = leaving
                 .iter()
@@ -118,7 +119,11 @@ fn endpoint(member: &Member, now: Instant) -> Value {
         member::State::Down => member.trouble(),
         member::State::Ejected => Some("failures in a row".to_owned()),
         member::State::Draining => Some("drained by hand".to_owned()),
-        member::State::Unknown | member::State::Up => None,
+        member::State::Unknown | member::State::Up => match member.failures() {
+            0 => None,
+            1 => Some("the last request failed".to_owned()),
+            failures => Some(format!("the last {failures} requests failed")),
+        },
     };
     json!({
         "endpoint": &*member.endpoint.name,
@@ -131,9 +136,34 @@ fn endpoint(member: &Member, now: Instant) -> Value {
     })
 }
 
+/// Names of endpoints that led to no address so far.
+fn unresolved(upstream: &Upstream, members: &[Arc<Member>]) -> Vec<Value> {
+    let endpoints = upstream.settings().endpoints.iter();
+    let names = endpoints.filter(|endpoint| {
+        let origin = Origin::behind(endpoint);
+        endpoint.written().is_none() && members.iter().all(|member| member.origin != origin)
+    });
+    let told = names.map(|endpoint| {
+        json!({
+            "endpoint": endpoint.to_string(),
+            "state": member::State::Unknown.as_str(),
+            "why": "the name has no address",
+            "weight": endpoint.weight,
+            "backup": endpoint.backup,
+            "origin": origin(&Origin::File),
+            "in_flight": 0,
+        })
+    });
+    told.collect()
+}
+
 /// What a restart would undo: where the table differs from the file.
 fn by_hand(site: &Site, now: Instant) -> Vec<Value> {
     let mut changes = Vec::new();
+    let gate = site.gate.state();
+    if gate != State::Open {
+        changes.push(json!({ "site": &*site.name, "change": gate.as_str() }));
+    }
     for route in &site.routes {
         let Some(upstream) = route.upstream() else {
             continue;
