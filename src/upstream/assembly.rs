@@ -47,7 +47,11 @@ impl Upstream {
                     kept.set_weight(member.weight());
                     kept.clone()
                 }
-                Some(_) | None => Arc::new(member),
+                Some(_) | None => {
+                    let is_drained = previous.is_some_and(|previous| previous.drains_by_hand(id));
+                    member.condition().draining = is_drained;
+                    Arc::new(member)
+                }
             });
         };
         for endpoint in &settings.endpoints {
@@ -109,6 +113,13 @@ impl Upstream {
         let is_declared = self.declared.iter().any(|(endpoint, _)| endpoint.id == id);
         let table = self.registry.table();
         is_declared && table.members.iter().all(|member| member.endpoint.id != id)
+    }
+
+    /// Whether the endpoint gets no more requests, by hand.
+    fn drains_by_hand(&self, id: u64) -> bool {
+        let table = self.registry.table();
+        let mut members = table.members.iter();
+        members.any(|member| member.endpoint.id == id && member.condition().draining)
     }
 
     /// The weight that was set by hand, unless the settings have another since.

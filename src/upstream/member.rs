@@ -151,10 +151,13 @@ impl Member {
         }
     }
 
-    /// The same under other settings: nothing is known of it yet.
+    /// The same under other settings: nothing is known of it yet but what was
+    /// done by hand.
     pub(super) fn anew(&self, token: String) -> Self {
         let (endpoint, origin) = (self.endpoint.clone(), self.origin.clone());
-        Self::new(endpoint, self.weight(), self.backup, origin, token)
+        let anew = Self::new(endpoint, self.weight(), self.backup, origin, token);
+        anew.condition().draining = self.condition().draining;
+        anew
     }
 
     /// Whether it can be what another is to be, but for the weight.

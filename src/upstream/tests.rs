@@ -278,3 +278,22 @@ fn what_was_changed_by_hand_outlives_a_change_beside_it() {
     assert_eq!(third.registry.find("localhost:2").unwrap().weight(), 2);
     assert!(third.registry.find("localhost:1").is_none());
 }
+
+/// Another health check or time out made a drained endpoint take requests again.
+#[test]
+fn who_is_drained_by_hand_stays_so_under_other_settings() {
+    let before = upstream(&[1, 2]);
+    let port = EndpointSettings::from(Address::Port(3));
+    before
+        .add(before.member(&port, Origin::Runtime).unwrap())
+        .unwrap();
+    for name in ["localhost:1", "localhost:3"] {
+        before.registry.set_draining(name, true).unwrap();
+    }
+    let mut settings = settings(&[1, 2]);
+    settings.eject = None;
+    let after = Upstream::new("a.test", "/", settings, &before.commons, Some(&before));
+    let states = |name| state(&after, name, Instant::now());
+    let is = ["localhost:1", "localhost:2", "localhost:3"].map(states);
+    assert_eq!(is, [State::Draining, State::Unknown, State::Draining]);
+}
