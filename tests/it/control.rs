@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::harness::{Answer, Backend, Conn, Proxy, get, ok, until};
+use crate::harness::{Answer, Backend, Client, Conn, Proxy, get, ok, until};
 
 fn site(endpoints: &[&Backend]) -> String {
     let ports: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.at()).collect();
@@ -606,4 +607,31 @@ async fn a_connection_that_says_nothing_keeps_no_other_from_being_heard() {
         );
     }
     assert_eq!(status(&proxy).await["sites"][0]["name"], "a.test");
+}
+
+#[tokio::test]
+async fn a_file_that_is_never_read_to_its_end_stops_nothing_else() {
+    let endpoint = Backend::echo().await;
+    let mut proxy = Proxy::commanded(&site(&[&endpoint]));
+    let file = proxy.socket().with_file_name("sites.yaml");
+    std::fs::remove_file(&file).unwrap();
+    mknodat(CWD, &file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let ask = async |line: &str| {
+        let mut client = Client::connect_unix(&proxy.socket()).await;
+        let request = format!("{line} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+        client.send(request).await;
+        client
+    };
+    let reload = ask("POST /v1/reload").await;
+    let writer = loop {
+        // Nobody can write before somebody reads, and who reads waits for the end.
+        match open(&file, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()) {
+            Ok(writer) => break writer,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    let pause = ask("POST /v1/sites/a.test/pause").await;
+    assert_eq!(status(&proxy).await["sites"][0]["state"], "open");
+    assert_eq!(proxy.drain().await, 0);
+    drop((writer, reload, pause));
 }
