@@ -222,6 +222,13 @@ async fn what_makes_no_sense_is_refused_and_changes_nothing() {
         (add.as_str(), one(there), 409, "already", "nothing to do"),
         (
             add.as_str(),
+            one("unix:/tmp/\\u001b]0;x"),
+            400,
+            "a control character",
+            "can be seen",
+        ),
+        (
+            add.as_str(),
             "{\"endpoints\": [\"1\", 1], \"runtime\": true}".into(),
             409,
             "already",

@@ -163,6 +163,14 @@ fn unix(text: &str, path: &str) -> Result<Address, Wrong> {
             path => format!("write `unix:/{path}` if that is where it is"),
         }));
     }
+    // It is printed, on the terminal of whoever asks what runs.
+    if let Some(odd) = path.chars().find(|c| c.is_control()) {
+        return Err(Wrong::new(
+            "the path of a Unix socket has a control character in it",
+            format!("`{}` cannot stand here", odd.escape_default()),
+        )
+        .help("give the socket a path of what can be seen"));
+    }
     if path.len() > UNIX_PATH_BYTES_MAX {
         return Err(Wrong::new(
             "the path of a Unix socket is too long",
