@@ -617,6 +617,36 @@ async fn a_connection_that_says_nothing_keeps_no_other_from_being_heard() {
 }
 
 #[tokio::test]
+async fn what_was_removed_comes_back_as_the_file_says() {
+    let endpoint = Backend::echo().await;
+    let proxy = Proxy::commanded(
+        "sites:\n  a.test: [8081, { address: localhost:8082, weight: 3, backup: true }]\n",
+    );
+    let before = status(&proxy).await;
+    for command in ["DELETE", "POST"] {
+        let line = format!("{command} /v1/sites/a.test/endpoints");
+        let body = json!({ "endpoints": [8082], "runtime": true });
+        done(&proxy, &line, body).await;
+    }
+    assert_eq!(status(&proxy).await, before);
+    // It goes with its line, as it came with it.
+    proxy.write(&format!("sites: {{ a.test: [8081, {}] }}\n", endpoint.at()));
+    done(&proxy, "POST /v1/reload", json!({})).await;
+    let told = status(&proxy).await;
+    let endpoints = &told["sites"][0]["routes"][0]["endpoints"];
+    let names: Vec<&Value> = endpoints
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| &e["endpoint"])
+        .collect();
+    assert_eq!(
+        names,
+        ["localhost:8081", &format!("localhost:{}", endpoint.at())]
+    );
+}
+
+#[tokio::test]
 async fn a_file_that_is_never_read_to_its_end_stops_nothing_else() {
     let endpoint = Backend::echo().await;
     let mut proxy = Proxy::commanded(&site(&[&endpoint]));

@@ -44,8 +44,8 @@ pub(super) fn add(snapshot: &Snapshot, host: &str, asked: &Endpoints) -> Result<
     }
     let mut members: Vec<Arc<Member>> = Vec::with_capacity(asked.endpoints.len());
     for text in &asked.endpoints {
-        let settings = settings(text, upstream)?;
-        let member = upstream.member(&settings, Origin::Runtime).map_err(|error| {
+        let (settings, origin) = meant(settings(text, upstream)?, upstream);
+        let member = upstream.member(&settings, origin).map_err(|error| {
             Refusal::conflict(
                 format!("`{text}` cannot be added: {error}"),
                 "name an `https://` endpoint of this site in sites.yaml first, so that its CA is read",
@@ -271,6 +271,16 @@ fn member(upstream: &Upstream, text: &str) -> Result<Arc<Member>, Refusal> {
     match meant {
         Ok(name) => Err(refused(Refused::Absent, upstream, &name)),
         Err(bad) => Err(Refusal::senseless(bad.message, bad.help)),
+    }
+}
+
+/// One of the file that was removed by hand comes back as the file says.
+fn meant(said: EndpointSettings, upstream: &Upstream) -> (EndpointSettings, Origin) {
+    let name = said.to_string();
+    let mut written = upstream.settings().endpoints.iter();
+    match written.find(|written| written.to_string() == name) {
+        Some(written) => (written.clone(), Origin::File),
+        None => (said, Origin::Runtime),
     }
 }
 
