@@ -1,13 +1,13 @@
 //! The Unix socket in the file system: made so that nobody else can ever
 //! connect, taken over from a process that is gone, never from one that runs.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, fchmod, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, fchmod, flock};
 use socket2::{Domain, SockAddr, Type};
 
 /// The permission bits of the socket: its user's and its group's.
@@ -51,7 +51,7 @@ impl Socket {
             .create(folder)
             .map_err(fault)?;
         // Held until all is done: of two that start at once one comes first.
-        let lock = File::open(folder).map_err(fault)?;
+        let lock = lock(path).map_err(fault)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|error| fault(error.into()))?;
         let address = SockAddr::unix(path).map_err(fault)?;
@@ -71,6 +71,18 @@ impl Socket {
     pub(super) fn split(self) -> (UnixListener, Place) {
         (self.listener, self.place)
     }
+}
+
+/// The file beside the socket that is locked while the socket is made. It
+/// stays, and nobody else can open it: whoever could, as anybody can a folder
+/// that is to be looked into, could keep hostmux from its socket.
+fn lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    options
+        .custom_flags(flags)
+        .open(path.with_extension("lock"))
 }
 
 /// Removes what a process that is gone has left.
@@ -181,5 +193,20 @@ mod tests {
         assert!(path.exists());
         drop(second);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn who_may_only_look_into_the_folder_keeps_nobody_from_the_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hostmux.sock");
+        let watcher = File::open(folder.path()).unwrap();
+        flock(&watcher, FlockOperation::NonBlockingLockExclusive).unwrap();
+        drop(Socket::bind(&path).unwrap());
+        let lock = fs::metadata(path.with_extension("lock")).unwrap();
+        assert_eq!(lock.permissions().mode() & 0o777, 0o600);
+        // Of two that start at once, the second one sees that the first is at it.
+        let first = super::lock(&path).unwrap();
+        flock(&first, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert!(matches!(Socket::bind(&path), Err(BindFault::Io { .. })));
     }
 }
