@@ -229,6 +229,13 @@ async fn what_makes_no_sense_is_refused_and_changes_nothing() {
         ),
         (
             add.as_str(),
+            one("db.internal:8080"),
+            409,
+            "a name that is to be looked up",
+            "without `--runtime`",
+        ),
+        (
+            add.as_str(),
             "{\"endpoints\": [\"1\", 1], \"runtime\": true}".into(),
             409,
             "already",

@@ -15,7 +15,7 @@ use crate::site::{Route, Site};
 use crate::snapshot::Snapshot;
 use crate::upstream::member::{Member, Origin};
 use crate::upstream::registry::{MEMBERS_MAX, Refused};
-use crate::upstream::{EndpointSettings, ProtocolSettings, Upstream};
+use crate::upstream::{EndpointSettings, ProtocolSettings, Unfit, Upstream};
 
 /// The most names that are told where one was not found.
 const TOLD_MAX: usize = 8;
@@ -45,11 +45,15 @@ pub(super) fn add(snapshot: &Snapshot, host: &str, asked: &Endpoints) -> Result<
     let mut members: Vec<Arc<Member>> = Vec::with_capacity(asked.endpoints.len());
     for text in &asked.endpoints {
         let (settings, origin) = meant(settings(text, upstream)?, upstream);
-        let member = upstream.member(&settings, origin).map_err(|error| {
-            Refusal::conflict(
-                format!("`{text}` cannot be added: {error}"),
-                "name an `https://` endpoint of this site in sites.yaml first, so that its CA is read",
-            )
+        let member = upstream.member(&settings, origin).map_err(|unfit| {
+            let fix = match unfit {
+                Unfit::NoTrust => {
+                    "name an `https://` endpoint of this site in sites.yaml first, so that its CA is read"
+                }
+                Unfit::Named => "add it to the file: `hostmux add` without `--runtime`",
+                Unfit::NoCertificate => "name it as its certificate does",
+            };
+            Refusal::conflict(format!("`{text}` cannot be added: {unfit}"), fix)
         })?;
         let there = upstream.registry.members();
         let mut others = there.iter().chain(&members);
