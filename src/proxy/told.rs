@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use http::uri::Scheme;
-
 use super::PAUSE_MAX;
 use super::content_length;
 use super::forward::Request;
@@ -15,7 +13,6 @@ use crate::framing::Framing;
 use crate::site::Route;
 use crate::upstream::client::Outbound;
 use crate::upstream::client::wire::Offer;
-use crate::upstream::protocol::Protocol;
 use crate::upstream::{Endpoint, Upstream};
 
 /// A request for an upgrade goes over HTTP/1.1.
@@ -23,13 +20,6 @@ pub(super) fn offer(request: &Request<'_>) -> Offer {
     match upgrades(request) {
         true => Offer::Http1,
         false => Offer::Any,
-    }
-}
-
-fn scheme(endpoint: &Endpoint) -> Scheme {
-    match endpoint.protocol {
-        Protocol::Http1 | Protocol::H2c => Scheme::HTTP,
-        Protocol::Tls { .. } => Scheme::HTTPS,
     }
 }
 
@@ -54,7 +44,7 @@ impl Told<'_> {
     pub(super) fn as_fields(&self) -> Result<(http::Request<()>, Outbound), ProxyError> {
         let host = self.host();
         let outgoing = self.outgoing(&host);
-        let head = headers::request_fields(&outgoing, scheme(self.endpoint))
+        let head = headers::request_fields(&outgoing, self.endpoint.protocol.scheme())
             .ok_or_else(|| ProxyError::BadHost(host.to_string()))?;
         Ok((head, self.outbound(&outgoing)))
     }

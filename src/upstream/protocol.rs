@@ -14,6 +14,7 @@ use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use http::uri::Scheme;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
@@ -129,6 +130,14 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// The scheme of a request over it (RFC 9110 §4.2).
+    pub fn scheme(&self) -> Scheme {
+        match self {
+            Self::Http1 | Self::H2c => Scheme::HTTP,
+            Self::Tls { .. } => Scheme::HTTPS,
+        }
+    }
+
     /// The port that a URL of it leaves out.
     pub(super) fn default_port(&self) -> u16 {
         match self {

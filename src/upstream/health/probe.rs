@@ -20,7 +20,6 @@ use crate::rt::flow::Flow;
 use crate::upstream::Endpoint;
 use crate::upstream::client::wire::ConnectError;
 use crate::upstream::client::{self, Answer, AnswerBody, Carrier, Failure, Outbound, mux};
-use crate::upstream::protocol::Protocol;
 
 /// How a probe calls itself, so that endpoints can leave it out of their logs.
 const AGENT: &str = "hostmux-health-check";
@@ -98,12 +97,8 @@ pub(super) async fn probe(endpoint: &Arc<Endpoint>, check: &HealthCheck) -> Opti
 
 /// `None`: such a host or path can be in no request.
 fn request(endpoint: &Endpoint, host: &str, path: &str) -> Option<Request<()>> {
-    let scheme = match endpoint.protocol {
-        Protocol::Http1 | Protocol::H2c => "http",
-        Protocol::Tls { .. } => "https",
-    };
     let uri = Uri::builder()
-        .scheme(scheme)
+        .scheme(endpoint.protocol.scheme())
         .authority(host)
         .path_and_query(path);
     Request::get(uri.build().ok()?)
