@@ -4,6 +4,7 @@
 mod client;
 mod file;
 mod table;
+mod told;
 
 use std::fs;
 use std::io::{IsTerminal, Write};
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use self::client::{Found, Running, segment};
+use self::told::{array, number, text};
 use super::load;
 use super::out::{self, say};
 use crate::config::edit::{Edit, Target};
@@ -168,7 +170,7 @@ pub(super) fn remove(asked: RemoveArguments, config: Option<PathBuf>) -> anyhow:
             names(&told, "removed"),
             asked.place
         ))?;
-        if let Some(left @ 1..) = told.get("in_flight").and_then(Value::as_u64) {
+        if let left @ 1.. = number(&told, "in_flight") {
             say(format_args!("{left} under way there go on to their end"))?;
         }
         return Ok(ExitCode::SUCCESS);
@@ -187,15 +189,13 @@ pub(super) fn remove(asked: RemoveArguments, config: Option<PathBuf>) -> anyhow:
 pub(super) fn drain(asked: DrainArguments) -> anyhow::Result<ExitCode> {
     let change = json!({ "draining": !asked.undo });
     let told = ask_endpoint(asked.at, &asked.place, &asked.endpoint, change)?;
-    let name = told_text(&told, "endpoint");
+    let name = text(&told, "endpoint");
     match asked.undo {
         true => say(format_args!("{name} of {} has requests again", asked.place))?,
         false => say(format_args!(
             "{name} of {} gets no more requests; {} under way there",
             asked.place,
-            told.get("in_flight")
-                .and_then(Value::as_u64)
-                .unwrap_or_default()
+            number(&told, "in_flight")
         ))?,
     }
     Ok(ExitCode::SUCCESS)
@@ -206,7 +206,7 @@ pub(super) fn weight(asked: WeightArguments) -> anyhow::Result<ExitCode> {
     let told = ask_endpoint(asked.at, &asked.place, &asked.endpoint, change)?;
     say(format_args!(
         "{} of {} has weight {} while it runs; sites.yaml stays as it is",
-        told_text(&told, "endpoint"),
+        text(&told, "endpoint"),
         asked.place,
         asked.weight
     ))?;
@@ -224,7 +224,7 @@ pub(super) fn pause(asked: SiteArguments) -> anyhow::Result<ExitCode> {
 
 pub(super) fn resume(asked: SiteArguments) -> anyhow::Result<ExitCode> {
     let told = gate(asked.at, &asked.host, "resume", &json!({}))?;
-    match told_text(&told, "was") {
+    match text(&told, "was") {
         "open" => say(format_args!("{} was open already", asked.host))?,
         was => say(format_args!("{} is open; it was {was}", asked.host))?,
     }
@@ -294,13 +294,8 @@ fn endpoints(target: &Target<'_>, endpoints: &[String], force: Option<bool>) -> 
     body
 }
 
-fn told_text<'v>(told: &'v Value, key: &str) -> &'v str {
-    told.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
 fn names(told: &Value, key: &str) -> String {
-    let names = told.get(key).and_then(Value::as_array);
-    let names = names.into_iter().flatten().filter_map(Value::as_str);
+    let names = array(told, key).iter().filter_map(Value::as_str);
     names.collect::<Vec<_>>().join(" ")
 }
 
@@ -317,10 +312,7 @@ fn edit_and_apply(
         Found::Nobody(_) => None,
     };
     let served = match &running {
-        Some(running) => Some(PathBuf::from(told_text(
-            &running.get("/v1/server")?,
-            "config",
-        ))),
+        Some(running) => Some(PathBuf::from(text(&running.get("/v1/server")?, "config"))),
         None => None,
     };
     let file = match (named, &served) {

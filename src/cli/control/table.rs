@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::told::{array, number, text};
+
 /// The space between two columns.
 const GAP: usize = 2;
 
@@ -31,21 +33,6 @@ fn aligned(rows: &[Vec<String>]) -> String {
 
 fn row(cells: &[&str]) -> Vec<String> {
     cells.iter().map(ToString::to_string).collect()
-}
-
-fn text<'v>(value: &'v Value, key: &str) -> &'v str {
-    value.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn number(value: &Value, key: &str) -> u64 {
-    value.get(key).and_then(Value::as_u64).unwrap_or_default()
-}
-
-fn array<'v>(value: &'v Value, key: &str) -> &'v [Value] {
-    value
-        .get(key)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
 }
 
 /// `a.test`, `a.test/api`
