@@ -16,7 +16,7 @@ use super::intake::Intake;
 use super::origin::Origin;
 use super::prefix::Stripped;
 use super::respond::respond;
-use super::retry::{self, Verdict};
+use super::retry::{self, Verdict, Why};
 use super::strict::Admitted;
 use super::told::{self, Told};
 use super::{Peer, failure, grpc};
@@ -231,7 +231,8 @@ impl<'a> Attempts<'a> {
             self.upstream.report(lease, Outcome::Failure, clock::now());
         }
         let told = failure::unconnected(&error, &endpoint.name, Duration::ZERO);
-        if let Verdict::Stop(_) = self.verdict(retry::Failed::Connect) {
+        if let Verdict::Stop(why) = self.verdict(retry::Failed::Connect) {
+            self.exchange.not_retried = Some(why.as_str());
             return Err(told);
         }
         self.exchange.attempt_failed(told.facts().reason, began);
@@ -317,6 +318,7 @@ impl<'a> Attempts<'a> {
         }
         // With the body still under way, this answer could not be gone back to.
         if !self.request.intake.is_read() {
+            self.exchange.not_retried = Some(Why::BodyUnderWay.as_str());
             return true;
         }
         self.exchange.attempt_failed(reason, began);

@@ -36,17 +36,22 @@ pub enum Replay {
     Gone,
 }
 
+/// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Again,
     Stop(Why),
 }
 
+/// Why no other attempt follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// The endpoint may have acted on it (RFC 9110 §9.2.2).
     NotIdempotent,
+    /// More of the body came than is kept.
     BodyGone,
+    /// It was answered before all of its body had come.
+    BodyUnderWay,
     Answered,
     /// [`ATTEMPTS_MAX`].
     Enough,
@@ -61,6 +66,7 @@ impl Why {
         match self {
             Self::NotIdempotent => "not_idempotent",
             Self::BodyGone => "body_gone",
+            Self::BodyUnderWay => "body_under_way",
             Self::Answered => "answer_begun",
             Self::Enough => "attempts_max",
             Self::TooLate => "retry_time_max",

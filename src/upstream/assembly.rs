@@ -29,7 +29,8 @@ impl Upstream {
         let mut declared = Vec::with_capacity(settings.endpoints.len());
         let mut join = |member: Member| {
             let id = member.endpoint.id;
-            if members.iter().any(|other| other.endpoint.id == id) {
+            let is_there = members.iter().any(|other| other.endpoint.id == id);
+            if is_there || members.len() >= registry::MEMBERS_MAX {
                 return;
             }
             if member.origin == Origin::File {

@@ -24,6 +24,27 @@ pub enum Balance {
     ClientHash,
 }
 
+impl Balance {
+    pub const ALL: [Self; 5] = [
+        Self::RoundRobin,
+        Self::Random,
+        Self::LeastRequests,
+        Self::TwoChoices,
+        Self::ClientHash,
+    ];
+
+    /// One word, in `sites.yaml` and in `status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::Random => "random",
+            Self::LeastRequests => "least_requests",
+            Self::TwoChoices => "two_choices",
+            Self::ClientHash => "client_hash",
+        }
+    }
+}
+
 /// What a choice may look at of one endpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate {
@@ -131,6 +152,10 @@ fn scaled(dice: u64, len: usize) -> usize {
     (((dice >> 32) * len as u64) >> 32) as usize
 }
 
+/// The most turns of a round: it is made anew while requests wait for it.
+/// Weights that need more are rounded.
+const TURNS_MAX: u32 = 2048;
+
 /// One round of smooth weighted turns: each place as often as its weight says,
 /// and its turns as far apart as they can be.
 ///
@@ -138,9 +163,18 @@ fn scaled(dice: u64, len: usize) -> usize {
 /// and each goes forward by its own: who is in front has the next.
 pub fn round(weights: &[(u16, u16)]) -> Vec<u16> {
     let divisor = weights.iter().fold(0, |a, (_, weight)| gcd(a, *weight));
+    let turns: u32 = weights
+        .iter()
+        .map(|(_, weight)| u32::from(weight / divisor.max(1)))
+        .sum();
     let weights: Vec<(u16, i64)> = weights
         .iter()
-        .map(|(place, weight)| (*place, i64::from(weight / divisor.max(1))))
+        .map(|(place, weight)| {
+            let whole = u32::from(weight / divisor.max(1));
+            // Rounded, and nobody's down to nothing.
+            let fits = (whole * TURNS_MAX.min(turns) + turns / 2) / turns.max(1);
+            (*place, i64::from(fits.max(u32::from(*weight > 0))))
+        })
         .collect();
     let sum: i64 = weights.iter().map(|(_, weight)| weight).sum();
     let mut ahead = vec![0i64; weights.len()];

@@ -197,7 +197,7 @@ impl Registry {
         self.refresh(now);
         let why = match draining {
             true => "drained by hand",
-            false => "resumed by hand",
+            false => "drain undone by hand",
         };
         self.tell(&member, was, now, why);
         Ok(())

@@ -14,13 +14,6 @@ use crate::upstream::{
     TlsSettings, WAIT_FOR_ENDPOINT,
 };
 
-const BALANCE: &[(&str, Balance)] = &[
-    ("round_robin", Balance::RoundRobin),
-    ("random", Balance::Random),
-    ("least_requests", Balance::LeastRequests),
-    ("two_choices", Balance::TwoChoices),
-    ("client_hash", Balance::ClientHash),
-];
 const TLS: &str = "`{ ca: FILE, name: NAME }`, or one of the two";
 
 impl Check<'_> {
@@ -60,7 +53,11 @@ impl Check<'_> {
             self.add(not_secured(&tls_at, endpoints.first()));
         }
         tls?;
-        let balance = self.choice(&written.balance, &at.key("balance"), BALANCE);
+        let balance = self.choice(
+            &written.balance,
+            &at.key("balance"),
+            &Balance::ALL.map(|balance| (balance.as_str(), balance)),
+        );
         let sticky = self.sticky(&written.sticky, &at.key("sticky"));
         let health_check = self.health_check(&written.health_check, &at.key("health_check"));
         let eject = self.eject(&written.eject, &at.key("eject"));

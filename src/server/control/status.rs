@@ -12,7 +12,6 @@ use crate::site::gate::State;
 use crate::site::{Route, Site, Target};
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstream;
-use crate::upstream::balance::Balance;
 use crate::upstream::member::{self, Member, Origin};
 
 /// Which hostmux this is.
@@ -84,7 +83,7 @@ fn whole_site(site: &Site, now: Instant) -> Value {
         let mut told = head(route);
         if let Some(upstream) = route.upstream() {
             let held = upstream.held.load(Ordering::Relaxed);
-            told["balance"] = balance(upstream.settings().balance).into();
+            told["balance"] = upstream.settings().balance.as_str().into();
             told["held"] = held.into();
             let members = upstream.registry.members();
             let told_members = members.iter().map(|member| endpoint(member, now));
@@ -215,15 +214,5 @@ fn origin(origin: &Origin) -> &str {
         Origin::File => "file",
         Origin::Runtime => "runtime",
         Origin::Discovered(_) => "discovered",
-    }
-}
-
-fn balance(balance: Balance) -> &'static str {
-    match balance {
-        Balance::RoundRobin => "round_robin",
-        Balance::Random => "random",
-        Balance::LeastRequests => "least_requests",
-        Balance::TwoChoices => "two_choices",
-        Balance::ClientHash => "client_hash",
     }
 }

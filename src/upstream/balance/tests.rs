@@ -65,6 +65,25 @@ fn turns_of_a_heavy_endpoint_are_spread_over_the_round() {
     assert_eq!(weighted(&[7]), [0]);
 }
 
+/// 256 endpoints, none of whose weights divide another's, made a round of tens of
+/// thousands of turns while requests waited.
+#[test]
+fn a_round_is_bounded_whatever_the_weights() {
+    let weights: Vec<u16> = (0..256).map(|n| 255 - (n % 2)).collect();
+    let turns = weighted(&weights);
+    assert!(
+        turns.len() <= TURNS_MAX as usize + weights.len(),
+        "{}",
+        turns.len()
+    );
+    for place in 0..256 {
+        assert!(turns.contains(&place), "{place} has a turn");
+    }
+    let mut lopsided = vec![256; 100];
+    lopsided.push(1);
+    assert!(weighted(&lopsided).contains(&100), "the lightest too");
+}
+
 #[test]
 fn the_fewest_requests_for_the_weight_win() {
     let check = |balance, loads: &[(u16, usize)], want: u16| {
