@@ -98,6 +98,7 @@ async fn run(
         token: sticky.and_then(|sticky| sticky.of(&request.parts.headers, request.origin.secure)),
         tried: Vec::new(),
         hold: Hold::new(upstream),
+        began: clock::now(),
         fresh: false,
         refused: None,
         unfit: None,
@@ -129,6 +130,7 @@ struct Attempts<'a> {
     /// Members that are not to be asked again, until all were.
     tried: Vec<u64>,
     hold: Hold<'a>,
+    began: Instant,
     /// After a kept connection turned out dead, only a new one tells the truth.
     fresh: bool,
     /// The last connect that failed.
@@ -384,7 +386,7 @@ impl<'a> Attempts<'a> {
             method: &self.request.parts.method,
             body: self.request.intake.replay(),
             sent: self.sent,
-            elapsed: self.exchange.started.elapsed(),
+            elapsed: self.began.elapsed().saturating_sub(self.hold.total()),
         })
     }
 }

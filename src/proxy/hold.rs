@@ -20,6 +20,8 @@ const PAUSE_LAST: Duration = Duration::from_millis(250);
 pub(super) struct Hold<'a> {
     upstream: &'a Upstream,
     since: Option<Instant>,
+    /// Waited before, until somebody answered.
+    before: Duration,
     pause: Duration,
 }
 
@@ -28,6 +30,7 @@ impl<'a> Hold<'a> {
         Self {
             upstream,
             since: None,
+            before: Duration::ZERO,
             pause: PAUSE_FIRST,
         }
     }
@@ -88,9 +91,15 @@ impl<'a> Hold<'a> {
 
     /// Somebody answers to it.
     pub(super) fn end(&mut self) {
-        if self.since.take().is_some() {
+        if let Some(since) = self.since.take() {
+            self.before += since.elapsed();
             self.upstream.held.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// How long it has waited in all.
+    pub(super) fn total(&self) -> Duration {
+        self.before + self.waited()
     }
 
     /// Counts it among those that wait; whether it may still.

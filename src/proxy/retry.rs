@@ -6,8 +6,9 @@ use http::Method;
 
 /// The most attempts at one request that reached an endpoint.
 pub const ATTEMPTS_MAX: u32 = 4;
-/// How long after its beginning a request that reached an endpoint may go to
-/// another: who waited longer is not made to wait as long again.
+/// How long attempts at one request may take before no other follows, what it
+/// waited for an endpoint to come up not counted: who waited so long is not made
+/// to wait as long again.
 pub const RETRY_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// How far an attempt came.
@@ -83,7 +84,7 @@ pub struct Attempt<'a> {
     pub body: Replay,
     /// Attempts that reached an endpoint, with this one.
     pub sent: u32,
-    /// Since the request began.
+    /// Since the first attempt began, without what was waited between.
     pub elapsed: Duration,
 }
 
@@ -102,14 +103,15 @@ pub fn verdict(attempt: &Attempt<'_>) -> Verdict {
             Verdict::Stop(Why::NotIdempotent)
         }
         (_, Replay::Gone) => Verdict::Stop(Why::BodyGone),
-        (Failed::Connect, Replay::Whole) => Verdict::Again,
-        (Failed::Declined | Failed::NoHead | Failed::Unfit, Replay::Whole) => {
-            if attempt.sent >= ATTEMPTS_MAX {
-                Verdict::Stop(Why::Enough)
-            } else if attempt.elapsed >= RETRY_TIME_MAX {
-                Verdict::Stop(Why::TooLate)
-            } else {
-                Verdict::Again
+        (Failed::Declined | Failed::NoHead | Failed::Unfit, Replay::Whole)
+            if attempt.sent >= ATTEMPTS_MAX =>
+        {
+            Verdict::Stop(Why::Enough)
+        }
+        (Failed::Connect | Failed::Declined | Failed::NoHead | Failed::Unfit, Replay::Whole) => {
+            match attempt.elapsed < RETRY_TIME_MAX {
+                true => Verdict::Again,
+                false => Verdict::Stop(Why::TooLate),
             }
         }
     }
@@ -133,7 +135,8 @@ mod tests {
             assert_eq!(verdict(&attempt), want, "{attempt:?}");
         };
         check(Connect, Method::GET, Whole, 0, 0, Again);
-        check(Connect, Method::POST, Whole, 9, 100, Again);
+        check(Connect, Method::POST, Whole, 9, 59, Again);
+        check(Connect, Method::GET, Whole, 0, 60, Stop(Why::TooLate));
         check(Connect, Method::POST, Gone, 1, 0, Stop(Why::BodyGone));
         check(Declined, Method::POST, Whole, 1, 0, Again);
         check(Declined, Method::POST, Gone, 1, 0, Stop(Why::BodyGone));
