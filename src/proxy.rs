@@ -84,7 +84,7 @@ pub struct Tie {
     /// Whether the client keeps up.
     pub flow: Flow,
     /// The endpoint's connection behind a 101 that is being answered.
-    switched: RefCell<Option<Wire>>,
+    switched: RefCell<Option<Box<Wire>>>,
     /// After a 101: what the connection (or stream) becomes behind its answer.
     pub tunnel: RefCell<Option<Tunnel>>,
 }
@@ -100,7 +100,7 @@ impl Tie {
 
 /// The endpoint's side of an upgraded connection, and its exchange, which ends with it.
 pub struct Tunnel {
-    pub wire: Wire,
+    pub wire: Box<Wire>,
     pub watch: Watch,
 }
 

@@ -263,12 +263,21 @@ impl<'a> Attempts<'a> {
             Carrier::Wire(wire) => {
                 let (head, mut outbound) = told.as_lines();
                 let leaves = self.leaves(lease, &mut outbound);
-                unless_down(leaves, client::send(wire, head, outbound)).await
+                // Pinned where it is: it is large, and not to be moved about.
+                let attempt = std::pin::pin!(client::send(wire, head, outbound));
+                match leaves {
+                    None => attempt.await,
+                    Some(leaves) => unless_down(leaves, attempt).await,
+                }
             }
             Carrier::Stream(stream) => {
                 let (head, mut outbound) = told.as_fields()?;
                 let leaves = self.leaves(lease, &mut outbound);
-                Box::pin(unless_down(leaves, mux::send(stream, head, outbound))).await
+                let mut attempt = Box::pin(mux::send(stream, head, outbound));
+                match leaves {
+                    None => attempt.await,
+                    Some(leaves) => unless_down(leaves, attempt.as_mut()).await,
+                }
             }
         })
     }
@@ -396,20 +405,16 @@ impl<'a> Attempts<'a> {
 ///
 /// Dropping an attempt closes its connection, or resets its stream.
 async fn unless_down(
-    leaves: Option<impl Fn() -> bool>,
-    attempt: impl Future<Output = Result<Answer, Failure>>,
+    leaves: impl Fn() -> bool,
+    mut attempt: Pin<&mut impl Future<Output = Result<Answer, Failure>>>,
 ) -> Result<Answer, Failure> {
-    let mut attempt = std::pin::pin!(attempt);
-    let mut look = leaves.map(|leaves| (leaves, Wait::of(LOOK_EVERY)));
+    let mut look = Wait::of(LOOK_EVERY);
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(done) = attempt.as_mut().poll(cx) {
                 return Poll::Ready(done);
             }
-            let Some((leaves, wait)) = &mut look else {
-                return Poll::Pending;
-            };
-            if Pin::new(&mut *wait).poll(cx).is_pending() {
+            if Pin::new(&mut look).poll(cx).is_pending() {
                 return Poll::Pending;
             }
             if leaves() {
@@ -419,7 +424,7 @@ async fn unless_down(
                     reused: false,
                 }));
             }
-            wait.reset(LOOK_EVERY);
+            look.reset(LOOK_EVERY);
         }
     })
     .await

@@ -151,7 +151,7 @@ impl Client for Io {
     }
 }
 
-impl Source for Wire {
+impl Source for Box<Wire> {
     fn poll_take(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut into = ReadBuf::new(into);
         ready!(Pin::new(self).poll_read(cx, &mut into))?;
@@ -159,7 +159,7 @@ impl Source for Wire {
     }
 }
 
-impl Sink for Wire {
+impl Sink for Box<Wire> {
     fn poll_put(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(self).poll_write(cx, bytes)
     }

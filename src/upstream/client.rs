@@ -43,7 +43,7 @@ const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What carries an exchange to its endpoint and back.
 pub enum Carrier {
     /// HTTP/1.1: a connection that is the exchange's alone.
-    Wire(Wire),
+    Wire(Box<Wire>),
     /// HTTP/2: a stream of a connection that many share.
     Stream(Lease),
 }
@@ -111,7 +111,7 @@ pub enum AnswerBody {
     /// The same over HTTP/2.
     Mux(Box<mux::Download>),
     /// 101: the connection is the client's now, with what came behind the head.
-    Switched(Wire),
+    Switched(Box<Wire>),
 }
 
 /// Why there is no answer.
@@ -150,7 +150,11 @@ pub struct Failure {
 /// and header, with the blank line.
 ///
 /// Dropping the future closes the connection.
-pub async fn send(mut wire: Wire, head: Vec<u8>, outbound: Outbound) -> Result<Answer, Failure> {
+pub async fn send(
+    mut wire: Box<Wire>,
+    head: Vec<u8>,
+    outbound: Outbound,
+) -> Result<Answer, Failure> {
     let Outbound {
         method,
         body,
@@ -279,7 +283,7 @@ fn poll_head(
 }
 
 fn answer_body(
-    mut wire: Wire,
+    mut wire: Box<Wire>,
     mut upload: Upload,
     wait: Wait,
     broken: bool,

@@ -50,7 +50,7 @@ enum Left {
 /// The body. Dropping it before its end closes the connection.
 pub struct Download {
     /// `None` once it was given back.
-    wire: Option<Wire>,
+    wire: Option<Box<Wire>>,
     upload: Option<Upload>,
     left: Left,
     wait: Wait,
@@ -63,7 +63,7 @@ pub struct Download {
 
 impl Download {
     pub(super) fn new(
-        wire: Wire,
+        wire: Box<Wire>,
         upload: Option<Upload>,
         mut wait: Wait,
         framing: Framing,

@@ -14,7 +14,7 @@ use crate::upstream::Endpoint;
 /// The most idle connections that a thread keeps to one endpoint.
 const IDLE_MAX: usize = 128;
 
-type Idle = HashMap<u64, Vec<Wire>, foldhash::fast::RandomState>;
+type Idle = HashMap<u64, Vec<Box<Wire>>, foldhash::fast::RandomState>;
 
 thread_local! {
     static IDLE: RefCell<Idle> = RefCell::default();
@@ -23,7 +23,7 @@ thread_local! {
 /// An idle connection to the endpoint, if there is one that still stands.
 ///
 /// `sure`: ask the kernel as well, for a request that may not be sent twice.
-pub fn take(endpoint: &Endpoint, now: Instant, sure: bool) -> Option<Wire> {
+pub fn take(endpoint: &Endpoint, now: Instant, sure: bool) -> Option<Box<Wire>> {
     IDLE.with_borrow_mut(|idle| {
         let wires = idle.get_mut(&endpoint.id)?;
         while let Some(mut wire) = wires.pop() {
@@ -37,7 +37,7 @@ pub fn take(endpoint: &Endpoint, now: Instant, sure: bool) -> Option<Wire> {
 }
 
 /// Keeps a connection for the next exchange, if it may be kept.
-pub fn park(mut wire: Wire) {
+pub fn park(mut wire: Box<Wire>) {
     if !wire.may_idle() {
         return;
     }

@@ -88,17 +88,24 @@ pub enum ConnectError {
 
 impl Wire {
     /// Opens a connection within the endpoint's `connect_timeout`, a handshake counted in.
-    pub async fn connect(endpoint: &Arc<Endpoint>, offer: Offer) -> Result<Self, ConnectError> {
+    pub async fn connect(
+        endpoint: &Arc<Endpoint>,
+        offer: Offer,
+    ) -> Result<Box<Self>, ConnectError> {
         within(endpoint, Self::open(endpoint, offer)).await
     }
 
     /// Opens a connection; the caller minds the time.
-    pub(super) async fn open(endpoint: &Arc<Endpoint>, offer: Offer) -> Result<Self, ConnectError> {
+    pub(super) async fn open(
+        endpoint: &Arc<Endpoint>,
+        offer: Offer,
+    ) -> Result<Box<Self>, ConnectError> {
         let mut stream = Stream::connect(endpoint).await?;
         if let Protocol::Tls { .. } = &endpoint.protocol {
             stream = Box::pin(stream.secure(endpoint, offer)).await?;
         }
-        Ok(Self {
+        // Boxed once: each exchange hands it on several times.
+        Ok(Box::new(Self {
             stream,
             received: BytesMut::new(),
             endpoint: endpoint.clone(),
@@ -107,7 +114,7 @@ impl Wire {
             last: false,
             keep: None,
             idle_since: None,
-        })
+        }))
     }
 
     /// Whether the endpoint chose HTTP/2.

@@ -62,7 +62,7 @@ pub(super) struct Link {
 pub(super) enum Opened {
     Link(Rc<Link>),
     /// The endpoint chose HTTP/1.1.
-    Http1(Wire),
+    Http1(Box<Wire>),
 }
 
 /// Opens a connection within the endpoint's `connect_timeout`: its handshake,
@@ -326,7 +326,7 @@ impl Driver {
 
 /// A connection that counts what it receives.
 struct Counted {
-    wire: Wire,
+    wire: Box<Wire>,
     received: Rc<Cell<u64>>,
 }
 
