@@ -12,6 +12,7 @@ mod guard;
 pub mod headers;
 mod hold;
 pub mod intake;
+mod lookout;
 pub mod origin;
 mod prefix;
 pub mod reply;

@@ -141,7 +141,7 @@ impl Upstream {
         found: &Found,
         origin: Origin,
     ) -> Result<Arc<Member>, Unfit> {
-        make(
+        assembly::make(
             &self.name,
             &self.settings,
             &self.commons,
@@ -307,24 +307,6 @@ impl Upstream {
     pub fn report(&self, lease: &Lease, outcome: Outcome, now: Instant) {
         self.registry.report(&lease.member, outcome, now);
     }
-}
-
-fn make(
-    upstream: &str,
-    settings: &Settings,
-    commons: &Commons,
-    endpoint: &EndpointSettings,
-    found: &Found,
-    origin: Origin,
-) -> Result<Member, Unfit> {
-    let timeout = settings.connect_timeout;
-    let running = commons.endpoints.of(endpoint, &found.spot, timeout)?;
-    let token = match settings.sticky {
-        true => commons.secret.token(upstream, &running.name),
-        false => String::new(),
-    };
-    let (weight, backup) = (found.weight, found.backup);
-    Ok(Member::new(running, weight, backup, origin, token))
 }
 
 fn hash(client: IpAddr) -> u64 {

@@ -13,6 +13,7 @@ use http::request::Parts;
 
 use super::hold::{Hold, PAUSE_FIRST};
 use super::intake::Intake;
+use super::lookout::unless_down;
 use super::origin::Origin;
 use super::prefix::Stripped;
 use super::respond::respond;
@@ -30,9 +31,6 @@ use crate::upstream::client::{self, Answer, Carrier, Failed, Failure, Outbound, 
 use crate::upstream::member::Lease;
 use crate::upstream::registry::Outcome;
 use crate::upstream::{Endpoint, Pick, Upstream, Wish};
-
-/// How often an attempt looks whether its endpoint is still thought alive.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A request that was admitted.
 pub(super) struct Request<'a> {
@@ -398,34 +396,4 @@ impl<'a> Attempts<'a> {
             elapsed: self.began.elapsed().saturating_sub(self.hold.total()),
         })
     }
-}
-
-/// An attempt, or that the health check found its endpoint down meanwhile.
-/// `leaves`: whether it is to be given up for that now.
-///
-/// Dropping an attempt closes its connection, or resets its stream.
-async fn unless_down(
-    leaves: impl Fn() -> bool,
-    mut attempt: Pin<&mut impl Future<Output = Result<Answer, Failure>>>,
-) -> Result<Answer, Failure> {
-    let mut look = Wait::of(LOOK_EVERY);
-    poll_fn(|cx| {
-        loop {
-            if let Poll::Ready(done) = attempt.as_mut().poll(cx) {
-                return Poll::Ready(done);
-            }
-            if Pin::new(&mut look).poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if leaves() {
-                return Poll::Ready(Err(Failure {
-                    cause: Failed::FoundDown,
-                    answered: false,
-                    reused: false,
-                }));
-            }
-            look.reset(LOOK_EVERY);
-        }
-    })
-    .await
 }

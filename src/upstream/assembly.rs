@@ -7,7 +7,7 @@ use super::member::{Member, Origin};
 use super::place::Place;
 use super::registry::{self, Registry};
 use super::sticky::Sticky;
-use super::{Commons, EndpointSettings, Found, Settings, Upstream, make};
+use super::{Commons, Endpoint, EndpointSettings, Found, Settings, Unfit, Upstream};
 
 impl Upstream {
     /// An upstream of a route. What `previous` knows of endpoints that both
@@ -75,10 +75,7 @@ impl Upstream {
             if members.iter().any(is_it) || members.len() >= registry::MEMBERS_MAX {
                 continue;
             }
-            let token = match settings.sticky {
-                true => commons.secret.token(&name, &added.endpoint.name),
-                false => String::new(),
-            };
+            let token = token(&name, &settings, commons, &added.endpoint);
             // Under another health check nobody would say that it is up again.
             members.push(match known.iter().any(is_it) && added.token == token {
                 true => added,
@@ -109,31 +106,37 @@ impl Upstream {
         }
     }
 
+    /// Its member of an endpoint.
+    fn has(&self, id: u64) -> Option<Arc<Member>> {
+        let table = self.registry.table();
+        let mut members = table.members.iter();
+        members.find(|member| member.endpoint.id == id).cloned()
+    }
+
+    /// The weight that its settings give an endpoint.
+    fn declared_weight(&self, id: u64) -> Option<u16> {
+        let mut declared = self.declared.iter();
+        declared
+            .find(|(endpoint, _)| endpoint.id == id)
+            .map(|(_, weight)| *weight)
+    }
+
     /// Whether its settings name the endpoint, and it was removed by hand.
     fn lacks_by_hand(&self, id: u64) -> bool {
-        let is_declared = self.declared.iter().any(|(endpoint, _)| endpoint.id == id);
-        let table = self.registry.table();
-        is_declared && table.members.iter().all(|member| member.endpoint.id != id)
+        self.declared_weight(id).is_some() && self.has(id).is_none()
     }
 
     /// Whether the endpoint gets no more requests, by hand.
     fn drains_by_hand(&self, id: u64) -> bool {
-        let table = self.registry.table();
-        let mut members = table.members.iter();
-        members.any(|member| member.endpoint.id == id && member.condition().draining)
+        self.has(id)
+            .is_some_and(|member| member.condition().draining)
     }
 
     /// The weight that was set by hand, unless the settings have another since.
     fn weighed_by_hand(&self, member: &Member) -> Option<u16> {
-        let id = member.endpoint.id;
-        let (_, declared) = self
-            .declared
-            .iter()
-            .find(|(endpoint, _)| endpoint.id == id)?;
-        let table = self.registry.table();
-        let known = table.members.iter().find(|known| known.endpoint.id == id)?;
-        let by_hand = known.weight();
-        (by_hand != *declared && *declared == member.weight()).then_some(by_hand)
+        let declared = self.declared_weight(member.endpoint.id)?;
+        let by_hand = self.has(member.endpoint.id)?.weight();
+        (by_hand != declared && declared == member.weight()).then_some(by_hand)
     }
 
     fn added_by_hand(&self) -> Vec<Arc<Member>> {
@@ -174,5 +177,29 @@ impl Upstream {
             declared.chain(found).collect()
         };
         self.name == other.name && self.settings == other.settings && ids(self) == ids(other)
+    }
+}
+
+/// A member for an endpoint, or for one of what its name led to.
+pub(super) fn make(
+    upstream: &str,
+    settings: &Settings,
+    commons: &Commons,
+    endpoint: &EndpointSettings,
+    found: &Found,
+    origin: Origin,
+) -> Result<Member, Unfit> {
+    let timeout = settings.connect_timeout;
+    let running = commons.endpoints.of(endpoint, &found.spot, timeout)?;
+    let token = token(upstream, settings, commons, &running);
+    let (weight, backup) = (found.weight, found.backup);
+    Ok(Member::new(running, weight, backup, origin, token))
+}
+
+/// What a client that sticks to an endpoint is told; empty without `sticky`.
+fn token(upstream: &str, settings: &Settings, commons: &Commons, endpoint: &Endpoint) -> String {
+    match settings.sticky {
+        true => commons.secret.token(upstream, &endpoint.name),
+        false => String::new(),
     }
 }

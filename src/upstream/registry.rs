@@ -38,6 +38,12 @@ pub enum Refused {
     Full,
 }
 
+/// What is told of an ejection besides.
+struct Out {
+    failures: u32,
+    for_s: u64,
+}
+
 /// The members of one upstream.
 #[derive(Debug)]
 pub struct Registry {
@@ -247,19 +253,11 @@ impl Registry {
         condition.is_told_out = true;
         drop(condition);
         member.failures.store(eject.probation(), Ordering::Relaxed);
-        let is = member.state(now);
-        if was != is {
-            tracing::info!(
-                upstream = %self.upstream,
-                endpoint = %member.endpoint.name,
-                was = was.as_str(),
-                now = is.as_str(),
-                why = "failures in a row",
-                failures,
-                for_s = ejection.length.as_secs(),
-                "endpoint changed"
-            );
-        }
+        let out = Out {
+            failures,
+            for_s: ejection.length.as_secs(),
+        };
+        self.tell_of(member, was, now, "failures in a row", Some(out));
         self.refresh(now);
     }
 
@@ -293,6 +291,11 @@ impl Registry {
     }
 
     fn tell(&self, member: &Member, was: State, now: Instant, why: &str) {
+        self.tell_of(member, was, now, why, None);
+    }
+
+    /// Tells of a change, if it is one; `out`: of an ejection.
+    fn tell_of(&self, member: &Member, was: State, now: Instant, why: &str, out: Option<Out>) {
         let is = member.state(now);
         if was != is {
             tracing::info!(
@@ -301,6 +304,8 @@ impl Registry {
                 was = was.as_str(),
                 now = is.as_str(),
                 why,
+                failures = out.as_ref().map(|out| out.failures),
+                for_s = out.as_ref().map(|out| out.for_s),
                 "endpoint changed"
             );
         }

@@ -21,11 +21,6 @@ pub struct Room {
 }
 
 impl Room {
-    /// How many wait.
-    pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
-    }
-
     /// A place is free: the first in line may look. One that leaves the line
     /// without a look hands it on.
     pub(super) fn tell(&self) {
