@@ -41,10 +41,10 @@ standard output; HOSTMUX_LOG=debug tells more.";
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve in the foreground until told to stop (TERM or INT drains; a second one stops at once)
-    Run(RunArguments),
+    Run(StartArguments),
     /// Show it at work: three example endpoints, the router before them, and lines to try
     Demo(DemoArguments),
-    /// Print every fault and warning of sites.yaml; exit 1 if there is a fault
+    /// Print every fault and warning of sites.yaml; exit 1 if it would be refused, 4 if sites would be broken
     Check(CheckArguments),
     /// Tell which site, route, endpoint and certificate would serve a URL, and why
     Lookup(LookupArguments),
@@ -73,6 +73,15 @@ struct RunArguments {
     /// The configuration file
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct StartArguments {
+    #[command(flatten)]
+    run: RunArguments,
+    /// Refuse a file with any fault, even if it harms one site alone or a last good copy is there
+    #[arg(long)]
+    strict: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -108,13 +117,17 @@ struct LookupArguments {
 
 const FAILED: u8 = 1;
 const NOT_DRAINED: u8 = 3;
+/// Served, but for sites that have faults.
+const DEGRADED: u8 = 4;
 
 /// The whole program.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
-        None => run::run(arguments.run.config),
-        Some(Command::Run(run)) => run::run(run.config.or(arguments.run.config)),
+        None => run::run(arguments.run.config, false),
+        Some(Command::Run(asked)) => {
+            run::run(asked.run.config.or(arguments.run.config), asked.strict)
+        }
         Some(Command::Demo(demo)) => demo::run(demo.port),
         Some(Command::Check(check)) => check::run(
             check.file.or(check.run.config).or(arguments.run.config),

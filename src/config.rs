@@ -4,6 +4,7 @@
 //! each with its place. Nothing here opens a file or a socket; `hostmux check`
 //! ends where this module ends.
 
+mod broken;
 mod check;
 pub mod edit;
 mod file;
@@ -21,6 +22,7 @@ use crate::path::{self, PathPrefix};
 use crate::upstream;
 
 pub use crate::tls::{AuthoritySettings, CertificateFiles, Otherwise};
+pub use broken::BrokenSite;
 pub use check::{BadEndpoint, Checked, check, nearest, parse_endpoint};
 pub use locate::Places;
 
@@ -38,6 +40,8 @@ pub struct Config {
     pub log: Log,
     /// In the order of the file.
     pub sites: Vec<SiteConfig>,
+    /// Those that are not served as written: each has a fault of its own.
+    pub broken: Vec<BrokenSite>,
     /// The site of all names that no other site has.
     pub fallback: Option<SiteConfig>,
     /// The CAs that certificates of endpoints are held against.

@@ -179,6 +179,12 @@ pub enum ProxyError {
         #[source]
         source: BoxError,
     },
+    #[error("{site} is not served: config line {line}: {message}")]
+    SiteBroken {
+        site: String,
+        line: usize,
+        message: String,
+    },
     #[error("hostmux itself failed over this request")]
     Panicked,
 }
@@ -494,6 +500,13 @@ impl ProxyError {
                 Proxy,
                 "This server has too much to do.",
                 "Raise the limit of open files (LimitNOFILE in systemd, ulimit -n).",
+            ),
+            Self::SiteBroken { .. } => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "proxy_configuration_error",
+                Proxy,
+                "The configuration of this site has a fault.",
+                "`hostmux check` shows the fault; once sites.yaml is right, the site is served again.",
             ),
             Self::Panicked => (
                 StatusCode::INTERNAL_SERVER_ERROR,

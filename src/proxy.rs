@@ -271,7 +271,7 @@ impl Proxy {
         let (route, path) = site
             .find(parts.uri.path())
             .map_err(|Ambiguous| ProxyError::AmbiguousPath)?
-            .ok_or_else(|| ProxyError::NoRoute(site.name.to_string()))?;
+            .ok_or_else(|| nothing_at(site))?;
         exchange.route = (!route.prefix.is_root()).then(|| route.prefix.clone());
         if !origin.secure {
             match route.plain_http {
@@ -392,6 +392,19 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// 308 keeps method, path and query (RFC 9110 §15.4.9).
+/// Why no route of a site holds a path.
+fn nothing_at(site: &Site) -> ProxyError {
+    let name = site.name.to_string();
+    match &site.broken {
+        None => ProxyError::NoRoute(name),
+        Some(broken) => ProxyError::SiteBroken {
+            site: name,
+            line: broken.line,
+            message: broken.message.clone(),
+        },
+    }
+}
+
 fn to_https(admitted: &Admitted<'_>, parts: &Parts, https_port: u16) -> Response<Body> {
     let port = if https_port == 443 {
         String::new()

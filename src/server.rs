@@ -27,9 +27,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use self::background::Background;
-use self::control::Control;
 use self::listener::Listener;
 use self::noise::Noise;
+use self::reload::Source;
 use self::worker::{Census, Job};
 use crate::proxy::Proxy;
 
@@ -53,11 +53,13 @@ pub struct Server {
 
 impl Server {
     /// Serves what comes to the listeners, on as many threads as cores, and
-    /// commands, where there is something to listen for them on.
+    /// commands, where there is a file that they are about (`source`) and
+    /// something to listen for them on (`control`).
     pub fn start(
         proxy: Arc<Proxy>,
         listeners: Vec<Listener>,
-        control: Option<Control>,
+        source: Option<Arc<Source>>,
+        control: Option<control::Socket>,
     ) -> io::Result<Self> {
         let count = worker::count();
         let census = Arc::new(Census::new(count, connections_max()));
@@ -66,7 +68,7 @@ impl Server {
             jobs: workers,
             threads,
         } = worker::start(&proxy, &noise, &census, count)?;
-        let background = Background::start(proxy, control)?;
+        let background = Background::start(proxy, source, control)?;
         let mut addresses = Vec::with_capacity(listeners.len());
         for (n, listener) in listeners.into_iter().enumerate() {
             addresses.push((listener.speaks(), listener.address()?));

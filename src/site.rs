@@ -20,10 +20,23 @@ pub struct Site {
     pub name: Arc<str>,
     /// The line of `sites.yaml` it stands at, from 1.
     pub line: usize,
-    /// At least one; in the order of their prefixes, the longest first.
+    /// In the order of their prefixes, the longest first; none where it is broken.
     pub routes: Vec<Route>,
+    /// Why it is not served as it is written.
+    pub broken: Option<Broken>,
     /// Whether requests come in; the same in every snapshot that has the site.
     pub gate: Arc<Gate>,
+}
+
+/// What is wrong with a site that has a fault in `sites.yaml`.
+#[derive(Debug)]
+pub struct Broken {
+    /// From 1.
+    pub line: usize,
+    pub message: String,
+    /// The site as it was last served: what is known of its endpoints holds
+    /// once it is mended.
+    pub was: Option<Arc<Site>>,
 }
 
 /// A running route: a part of a site's paths, and what it leads to.

@@ -9,9 +9,9 @@ use arc_swap::ArcSwap;
 use http::HeaderValue;
 use ipnet::IpNet;
 
-use crate::config::{Config, Hsts, LogFormat, SiteConfig, Target as TargetConfig};
-use crate::host::HostMap;
-use crate::site::{Route, Site, Target};
+use crate::config::{BrokenSite, Config, Hsts, LogFormat, SiteConfig, Target as TargetConfig};
+use crate::host::{HostMap, HostPattern};
+use crate::site::{Broken, Route, Site, Target};
 use crate::tls::Tls;
 use crate::upstream::protocol::Trust;
 use crate::upstream::{Commons, Upstream};
@@ -40,22 +40,34 @@ impl Snapshot {
         commons.endpoints.trust(trusts(&tls));
         let mut sites = HostMap::default();
         for site in &config.sites {
-            let before = previous.and_then(|previous| {
-                site.hosts
-                    .iter()
-                    .find_map(|host| previous.sites.of(host))
-                    .map(AsRef::as_ref)
-            });
-            let running = Arc::new(open(site, before, &commons));
+            let before = previous.and_then(|previous| previous.before(&site.hosts));
+            let running = Arc::new(open(site, before.map(AsRef::as_ref), &commons));
             for host in &site.hosts {
                 sites.insert(host.clone(), running.clone());
             }
         }
-        let before = previous.and_then(|previous| previous.fallback.as_deref());
-        let fallback = config
+        let before = previous.and_then(|previous| previous.before(&[]));
+        let mut fallback = config
             .fallback
             .as_ref()
-            .map(|site| Arc::new(open(site, before, &commons)));
+            .map(|site| Arc::new(open(site, before.map(AsRef::as_ref), &commons)));
+        for site in &config.broken {
+            if site.hosts.is_empty() && !site.is_fallback() {
+                continue; // its name is none
+            }
+            let before = previous.and_then(|previous| previous.before(&site.hosts));
+            let running = Arc::new(broken(site, before));
+            if site.is_fallback() {
+                fallback = Some(running);
+                continue;
+            }
+            for host in &site.hosts {
+                // Of two that have a name the one without a fault has it.
+                if sites.of(host).is_none() {
+                    sites.insert(host.clone(), running.clone());
+                }
+            }
+        }
         Self {
             sites,
             fallback,
@@ -70,6 +82,17 @@ impl Snapshot {
                 .map_or(443, |address| address.port()),
             log_agents: config.log.format == Some(LogFormat::Combined),
         }
+    }
+
+    /// The site that had one of these names, as it was last served; without a
+    /// name the fallback.
+    fn before(&self, hosts: &[HostPattern]) -> Option<&Arc<Site>> {
+        let had = match hosts {
+            [] => self.fallback.as_ref(),
+            hosts => hosts.iter().find_map(|host| self.sites.of(host)),
+        }?;
+        let was = had.broken.as_ref().and_then(|broken| broken.was.as_ref());
+        Some(was.unwrap_or(had))
     }
 
     /// Every site, the fallback too.
@@ -120,6 +143,22 @@ fn open(site: &SiteConfig, before: Option<&Site>, commons: &Commons) -> Site {
         name: site.name.as_str().into(),
         line: site.line,
         routes,
+        broken: None,
+        gate: before.map_or_else(Arc::default, |before| before.gate.clone()),
+    }
+}
+
+/// A site of which its visitors see only that it has a fault.
+fn broken(site: &BrokenSite, before: Option<&Arc<Site>>) -> Site {
+    Site {
+        name: site.name.as_str().into(),
+        line: site.line,
+        routes: Vec::new(),
+        broken: Some(Broken {
+            line: site.line,
+            message: site.message.clone(),
+            was: before.filter(|before| before.broken.is_none()).cloned(),
+        }),
         gate: before.map_or_else(Arc::default, |before| before.gate.clone()),
     }
 }

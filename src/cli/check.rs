@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{FAILED, endpoints, load, out};
+use super::{DEGRADED, FAILED, endpoints, load, out};
 use crate::config::{Config, ListenAddress, SiteConfig, Target};
 use crate::diagnostic::{Colour, Severity};
 use crate::server::reload::{self, Loaded};
@@ -26,7 +26,8 @@ pub(super) fn run(named: Option<PathBuf>, as_json: bool) -> anyhow::Result<ExitC
         Format::Text(super::colour(io::stdout().is_terminal()))
     };
     out::write(|out| print(&loaded, format, out))?;
-    Ok(match loaded.checked.config {
+    Ok(match &loaded.checked.config {
+        Some(config) if config.is_degraded() => ExitCode::from(DEGRADED),
         Some(_) => ExitCode::SUCCESS,
         None => ExitCode::from(FAILED),
     })
@@ -62,6 +63,22 @@ fn outcome(loaded: &Loaded) -> String {
     };
     match &loaded.checked.config {
         None => format!("{}{warned}", counted(errors, "error")),
+        Some(config) if config.is_degraded() => {
+            let names: Vec<String> = config
+                .broken
+                .iter()
+                .map(|site| format!("`{}`", site.name))
+                .collect();
+            format!(
+                "{}{warned}; degraded: {} would be served without {}",
+                counted(errors, "error"),
+                counted(
+                    config.sites.len() + usize::from(config.fallback.is_some()),
+                    "site"
+                ),
+                joined(&names),
+            )
+        }
         Some(config) => format!("{}{warned}", summary(config)),
     }
 }
@@ -136,14 +153,29 @@ mod tests {
 
     #[test]
     fn a_broken_file_is_told_and_counted() {
-        let text = b"sites: { a.test: 0, b.test: [2, 2] }\n";
-        let (out, valid) = printed(text, Format::Text(Colour::Plain));
-        assert!(out.starts_with("error: 0 is not a port"), "{out}");
-        assert!(
-            out.ends_with("\n\nsites.yaml: 1 error, 1 warning\n"),
-            "{out}"
+        let check = |text: &str, want: &str, is_served: bool| {
+            let (out, served) = printed(text.as_bytes(), Format::Text(Colour::Plain));
+            assert!(out.starts_with("error: "), "{out}");
+            assert!(out.ends_with(&format!("\n\nsites.yaml: {want}\n")), "{out}");
+            assert_eq!(served, is_served, "{out}");
+        };
+        check(
+            "sites: { a.test: 0, b.test: [2, 2] }\n",
+            "1 error, 1 warning; degraded: 1 site would be served without `a.test`",
+            true,
         );
-        assert!(!valid);
+        check(
+            "sites: { a.test: 0, b.test: 1 }\nfallback: 0\n",
+            "2 errors; degraded: 1 site would be served without `fallback` and `a.test`",
+            true,
+        );
+        check(
+            "listen: { http: 0x }\nsites: { a.test: 1 }\n",
+            "1 error",
+            false,
+        );
+        // Nothing would be left.
+        check("sites: { a.test: 0 }\n", "1 error", false);
     }
 
     #[test]

@@ -59,7 +59,13 @@ pub(super) fn run(port: u16) -> anyhow::Result<ExitCode> {
     super::start_log(Format::Text);
     let listeners = run::bind(&config)?;
     let snapshot = reload::open(&config, inventory, &state, None)?;
-    run::serve(&config, snapshot, listeners, None, Format::Text, |server| {
+    let served = run::Served {
+        snapshot,
+        listeners,
+        source: None,
+        control: None,
+    };
+    run::serve(&config, served, Format::Text, |server| {
         let port = server
             .addresses()
             .iter()

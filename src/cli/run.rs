@@ -1,7 +1,7 @@
 //! `hostmux run`: load, bind, serve until told to stop.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,27 +12,35 @@ use super::{FAILED, NOT_DRAINED, load};
 use crate::config::Config;
 use crate::observe::access_log::{AccessLog, Format};
 use crate::proxy::Proxy;
-use crate::server::control::{Control, Socket};
+use crate::rt::date;
+use crate::server::control::Socket;
 use crate::server::listener::Listener;
-use crate::server::reload::Source;
+use crate::server::reload::{Ready, Source, Start};
 use crate::server::{self, DRAIN_TIMEOUT, Server, Speaks, reload};
 use crate::snapshot::Snapshot;
 
-pub(super) fn run(named: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+/// `strict`: a file with any fault is not served.
+pub(super) fn run(named: Option<PathBuf>, strict: bool) -> anyhow::Result<ExitCode> {
     let file = load::find(named)?;
-    let mut loaded = reload::load(&file);
+    let state = load::state_directory()?;
+    let Start { loaded, ready } = Start::read(&file, &state, strict);
     eprint!(
         "{}",
         loaded.render(super::colour(std::io::stderr().is_terminal()))
     );
-    let Some((config, inventory)) = loaded.take() else {
+    let Some(ready) = ready else {
         return Ok(ExitCode::from(FAILED));
     };
+    let Ready {
+        config,
+        inventory,
+        text,
+        instead,
+    } = ready;
     let format = super::log_format(config.log.format);
     super::start_log(format);
     let limit = server::raise_descriptor_limit();
     let listeners = bind(&config)?;
-    let state = load::state_directory()?;
     let snapshot = reload::open(&config, inventory, &state, None)?;
     tracing::info!(
         config = %file.display(),
@@ -46,8 +54,35 @@ pub(super) fn run(named: Option<PathBuf>) -> anyhow::Result<ExitCode> {
             "names that no certificate covers get one of hostmux's own CA",
         );
     }
-    let control = control(Source::new(file, state, config.clone()));
-    serve(&config, snapshot, listeners, control, format, |server| {
+    for site in &config.broken {
+        reload::broken(&site.name, site.line, &site.message);
+    }
+    let is_copy = instead.is_some();
+    let refused = instead.map(|(refused, since)| {
+        tracing::error!(
+            config = %file.display(),
+            line = refused.line,
+            fault = refused.message,
+            since = date::rfc3339(since),
+            "configuration refused: the last good copy is served in its place; `hostmux check` shows every fault",
+        );
+        refused
+    });
+    let source = (file != Path::new("-")).then(|| {
+        let source = Source::new(&file, state, config.clone(), refused);
+        if !is_copy {
+            source.keep(&text);
+        }
+        Arc::new(source)
+    });
+    let control = source.as_ref().and_then(|_| control());
+    let served = Served {
+        snapshot,
+        listeners,
+        source,
+        control,
+    };
+    serve(&config, served, format, |server| {
         for (speaks, address) in server.addresses() {
             tracing::info!(%address, tls = *speaks == Speaks::Https, "listening");
         }
@@ -56,7 +91,7 @@ pub(super) fn run(named: Option<PathBuf>) -> anyhow::Result<ExitCode> {
 }
 
 /// Listens for commands. Without it sites are served all the same.
-fn control(source: Source) -> Option<Control> {
+fn control() -> Option<Socket> {
     let path = match load::control_socket() {
         Ok(path) => path,
         Err(error) => {
@@ -67,7 +102,7 @@ fn control(source: Source) -> Option<Control> {
     match Socket::bind(&path) {
         Ok(socket) => {
             tracing::info!(socket = %path.display(), "commands are taken");
-            Some(Control::new(socket, source))
+            Some(socket)
         }
         Err(error) => {
             tracing::warn!(%error, "no control socket: `hostmux status` and the like will not reach this process");
@@ -101,12 +136,19 @@ pub(super) fn bind(config: &Config) -> anyhow::Result<Vec<Listener>> {
     anyhow::bail!(faults.join("\nerror: "))
 }
 
+/// What is to be served, and where.
+pub(super) struct Served {
+    pub(super) snapshot: Snapshot,
+    pub(super) listeners: Vec<Listener>,
+    /// The file that it came from; `None`: nothing that could be read again.
+    pub(super) source: Option<Arc<Source>>,
+    pub(super) control: Option<Socket>,
+}
+
 /// Serves until a signal says otherwise; `ready` is called once all listen.
 pub(super) fn serve(
     config: &Config,
-    snapshot: Snapshot,
-    listeners: Vec<Listener>,
-    control: Option<Control>,
+    served: Served,
     format: Format,
     ready: impl FnOnce(&Server) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
@@ -122,9 +164,9 @@ pub(super) fn serve(
         .build()?;
     let left = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let proxy = Arc::new(Proxy::new(snapshot, access_log));
-        let server =
-            Server::start(proxy, listeners, control).context("the threads could not be started")?;
+        let proxy = Arc::new(Proxy::new(served.snapshot, access_log));
+        let server = Server::start(proxy, served.listeners, served.source, served.control)
+            .context("the threads could not be started")?;
         ready(&server)?;
         let name = signals.next().await;
         tracing::info!(signal = name, drain_s = DRAIN_TIMEOUT.as_secs(), "draining");

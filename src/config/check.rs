@@ -20,6 +20,7 @@ mod words;
 use std::path::PathBuf;
 
 use self::policy::is_absent;
+use super::broken::{self, BrokenSite};
 use super::file::{Entries, File, Shape, Value};
 use super::locate::{self, Located, Places};
 use super::{Certificates, Config, FILE_BYTES_MAX, Listen, Log, LogFormat, Otherwise};
@@ -32,12 +33,15 @@ use crate::upstream::EndpointSettings;
 /// What became of a text.
 #[derive(Debug)]
 pub struct Checked {
-    /// There exactly if no error was found.
+    /// What can be served: there if every error is a single site's own, and
+    /// something is left. Those sites are [`Config::broken`] then.
     pub config: Option<Config>,
     /// Errors and warnings, in the order of the text.
     pub found: Vec<Diagnostic>,
     /// Where the keys and values stand, for faults found later.
     pub places: Places,
+    /// Whether the text was read without gaps.
+    whole: bool,
 }
 
 impl Checked {
@@ -47,6 +51,7 @@ impl Checked {
             config: None,
             found: vec![fault],
             places: Places::default(),
+            whole: false,
         }
     }
 
@@ -59,7 +64,7 @@ impl Checked {
     }
 
     /// Adds what was found elsewhere, such as in the certificates that the
-    /// configuration names. An error takes the configuration away.
+    /// configuration names. An error takes a site away, or all.
     pub fn add(&mut self, more: Vec<Diagnostic>) {
         self.found.extend(more);
         self.settle();
@@ -95,9 +100,9 @@ impl Checked {
                 .span(&fault.place)
                 .map(|span| (span.line, span.column))
         });
-        if self.errors() > 0 {
-            self.config = None;
-        }
+        let config = self.config.take();
+        self.config =
+            config.and_then(|config| broken::take_out(config, &self.found, places, self.whole));
     }
 }
 
@@ -124,12 +129,14 @@ pub fn check(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Checked {
         whole,
         listen: None,
         authorities: Vec::new(),
+        broken: Vec::new(),
     };
     let config = file.and_then(|file| check.document(&file, text));
     let mut checked = Checked {
         config,
         found: check.found,
         places,
+        whole,
     };
     checked.settle();
     checked
@@ -180,6 +187,8 @@ struct Check<'a> {
     listen: Option<Listen>,
     /// Whom `https://` endpoints are to be vouched for by.
     authorities: Vec<AuthoritySettings>,
+    /// Sites of which nothing can be made.
+    broken: Vec<BrokenSite>,
 }
 
 /// What is wrong with a text, still without its place.
@@ -266,13 +275,12 @@ impl Check<'_> {
         let log = self.log(log, &top.key("log"));
         let policies = self.defaults(defaults, &top.key("defaults"));
         let fallback = (!is_absent(fallback)).then(|| {
-            self.site(
-                "fallback",
-                Vec::new(),
-                fallback,
-                &top.key("fallback"),
-                &policies,
-            )
+            let at = top.key("fallback");
+            let site = self.site("fallback", Vec::new(), fallback, &at, &policies);
+            if site.is_none() {
+                self.breaks("fallback", Vec::new(), &at);
+            }
+            site
         });
         let needed = fallback.is_none() && !stray;
         let sites = self.sites(sites, &top.key("sites"), &policies, needed);
@@ -290,10 +298,8 @@ impl Check<'_> {
             trusted_proxies: trusted_proxies?,
             log: log?,
             sites: sites?,
-            fallback: match fallback {
-                None => None,
-                Some(site) => Some(site?),
-            },
+            broken: std::mem::take(&mut self.broken),
+            fallback: fallback.flatten(),
             authorities: std::mem::take(&mut self.authorities),
         })
     }

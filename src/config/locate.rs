@@ -62,6 +62,37 @@ impl Places {
         }
     }
 
+    /// The way to what a place is in, as far as the entries of top-level keys:
+    /// that with the last key before it, or at it.
+    pub(super) fn around(&self, span: Span) -> Option<Path> {
+        let mut last: Option<((usize, usize), Path)> = None;
+        let mut offer = |node: usize, path: Path| {
+            let Some(key) = self.nodes.get(node).and_then(|node| node.key) else {
+                return;
+            };
+            let start = (key.line, key.column);
+            let is_later = last.as_ref().is_none_or(|(last, _)| *last <= start);
+            if start <= (span.line, span.column) && is_later {
+                last = Some((start, path));
+            }
+        };
+        let below = |parent: usize| {
+            let children = self.children.iter();
+            children.filter_map(move |((of, step), node)| match step {
+                Step::Key(key) if *of == parent => Some((key, *node)),
+                Step::Key(_) | Step::Index(_) => None,
+            })
+        };
+        for (top, node) in below(0) {
+            let path = Path::root().key(top);
+            for (key, node) in below(node) {
+                offer(node, path.key(key));
+            }
+            offer(node, path);
+        }
+        last.map(|(_, path)| path)
+    }
+
     /// Whether a path is in the document.
     pub(super) fn has(&self, path: &Path) -> bool {
         let mut at = 0;

@@ -57,6 +57,7 @@ mod tests {
             name: "a.test".into(),
             line: 1,
             routes: Vec::new(),
+            broken: None,
             gate: Arc::new(Gate::default()),
         };
         site.gate.set(State::Paused);

@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
-use super::control::{self, Control, Listening, Place};
+use super::control::{self, Listening, Place, Socket};
+use super::reload::Source;
 use crate::proxy::Proxy;
 use crate::rt::{self, clock};
 use crate::upstream::client::pool;
@@ -25,9 +26,16 @@ pub(super) struct Background {
 }
 
 impl Background {
-    pub(super) fn start(proxy: Arc<Proxy>, control: Option<Control>) -> io::Result<Self> {
+    pub(super) fn start(
+        proxy: Arc<Proxy>,
+        source: Option<Arc<Source>>,
+        control: Option<Socket>,
+    ) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let (place, listening) = control.map(Control::split).unzip();
+        let both = source.zip(control);
+        let (place, listening) = both
+            .map(|(source, socket)| Listening::new(socket, source))
+            .unzip();
         let thread = rt::thread("background", move || run(proxy, listening, stopped))?;
         Ok(Self {
             stop,

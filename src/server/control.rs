@@ -39,7 +39,7 @@ use tokio::sync::Semaphore;
 
 use self::refusal::Refusal;
 use self::request::Asked;
-use super::reload::Source;
+use super::reload::{Cause, Source};
 use crate::body::Body;
 use crate::proxy::Proxy;
 
@@ -54,35 +54,25 @@ const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long nothing is accepted after that failed: descriptors may be used up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What commands are about.
-pub struct Control {
-    socket: Socket,
-    source: Source,
+/// What the background thread listens on.
+pub(super) struct Listening {
+    listener: std::os::unix::net::UnixListener,
+    source: Arc<Source>,
+    started: SystemTime,
 }
 
-impl Control {
-    /// `source`: the file that is served.
-    pub fn new(socket: Socket, source: Source) -> Self {
-        Self { socket, source }
-    }
-
-    /// The file in the file system, which goes with its holder, and the rest.
-    pub(super) fn split(self) -> (Place, Listening) {
-        let (listener, place) = self.socket.split();
-        let listening = Listening {
+impl Listening {
+    /// The socket's file in the file system, which goes with its holder, and
+    /// the rest. `source`: the file that is served.
+    pub(super) fn new(socket: Socket, source: Arc<Source>) -> (Place, Self) {
+        let (listener, place) = socket.split();
+        let listening = Self {
             listener,
-            source: self.source,
+            source,
             started: SystemTime::now(),
         };
         (place, listening)
     }
-}
-
-/// What the background thread listens on.
-pub(super) struct Listening {
-    listener: std::os::unix::net::UnixListener,
-    source: Source,
-    started: SystemTime,
 }
 
 /// What the commands of a process share.
@@ -100,7 +90,7 @@ pub(super) async fn run(listening: Listening, proxy: Arc<Proxy>) {
     };
     let desk = Rc::new(Desk {
         proxy,
-        source: Arc::new(listening.source),
+        source: listening.source,
         started: listening.started,
     });
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -163,14 +153,8 @@ async fn answer(desk: &Desk, request: Request<Incoming>) -> Response<Body> {
 
 async fn act(desk: &Desk, asked: Asked) -> Result<Value, Refusal> {
     if matches!(asked, Asked::Reload) {
-        let turn = desk.source.turn().await;
-        let (source, proxy) = (desk.source.clone(), desk.proxy.clone());
-        // It reads files, and health checks shall not wait for that.
-        let reloaded = tokio::task::spawn_blocking(move || source.reload(turn, &proxy));
-        return match reloaded.await {
-            Ok(reloaded) => change::reloaded(reloaded),
-            Err(_) => Err(Refusal::failed("the reload ended by a panic")),
-        };
+        let source = &desk.source;
+        return change::reloaded(source.take_over(&desk.proxy, Cause::Command).await);
     }
     let changes = !matches!(asked, Asked::Server | Asked::Status | Asked::Sites);
     // What is changed while a reload builds the next snapshot would be lost with this one.
@@ -181,7 +165,7 @@ async fn act(desk: &Desk, asked: Asked) -> Result<Value, Refusal> {
     let snapshot = desk.proxy.live().current();
     match asked {
         // A reload was done above.
-        Asked::Server | Asked::Reload => Ok(status::server(&desk.source, desk.started)),
+        Asked::Server | Asked::Reload => Ok(status::server(&snapshot, &desk.source, desk.started)),
         Asked::Status => Ok(status::whole(&snapshot, &desk.source, desk.started)),
         Asked::Sites => Ok(status::sites(&snapshot)),
         Asked::Add(host, asked) => change::add(&snapshot, &host, &asked),

@@ -1,23 +1,27 @@
 //! From a file's name to what is served, at the start and while it runs.
 //!
-//! One function does it while it runs, [`Source::reload`]: whoever notices
+//! One function does it while it runs, [`Source::take_over`]: whoever notices
 //! that the file has changed, by being told or by watching, calls it.
+
+mod changes;
+pub mod last_good;
+mod source;
 
 use std::fs;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::sync::{Mutex, OwnedMutexGuard};
-
-use crate::config::{self, Checked, Config, SiteConfig};
-use crate::diagnostic::{Colour, Diagnostic, Place, Span};
-use crate::proxy::Proxy;
+use crate::config::{self, Checked, Config};
+use crate::diagnostic::{self, Colour, Diagnostic, Place, Span};
 use crate::snapshot::Snapshot;
 use crate::tls::{self, CaFault, Inventory, LocalCa, Tls};
 use crate::upstream::Commons;
 use crate::upstream::sticky::Secret;
+
+pub use self::changes::{Change, Changes};
+pub use self::source::{Cause, Ready, Refused, Rejected, Source, Start, Turn, broken};
 
 /// How many faults are printed at most; the rest is counted.
 pub const PRINTED_MAX: usize = 100;
@@ -33,7 +37,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// What can be run: there exactly if no error was found.
+    /// What can be run: there if every error is a single site's own.
     pub fn take(&mut self) -> Option<(Config, Inventory)> {
         Some((self.checked.config.take()?, self.inventory.take()?))
     }
@@ -148,6 +152,12 @@ fn not_utf8(bytes: &[u8], valid_bytes: usize) -> Diagnostic {
 
 fn tls_settings(config: &Config) -> tls::Settings {
     let sites = config.sites.iter().chain(&config.fallback);
+    // Their visitors are to read why.
+    let broken = config.broken.iter().map(|site| tls::SiteSettings {
+        at: diagnostic::Path::root().key("sites").key(&site.name),
+        hosts: site.hosts.clone(),
+        certificate: None,
+    });
     tls::Settings {
         directory: config.certificates.directory.clone(),
         directory_is_required: config.certificates.directory_is_required,
@@ -158,6 +168,7 @@ fn tls_settings(config: &Config) -> tls::Settings {
                 hosts: site.hosts.clone(),
                 certificate: site.certificate.clone(),
             })
+            .chain(broken)
             .collect(),
         authorities: config.authorities.clone(),
     }
@@ -170,6 +181,8 @@ pub enum OpenFault {
     Authority(#[source] CaFault),
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
+    #[error("the reload ended by a panic")]
+    Panicked,
 }
 
 /// Opens what a configuration without faults names. `state`: where hostmux
@@ -208,153 +221,4 @@ fn secret(state: &Path) -> Secret {
         tracing::warn!(why, "sticky cookies will not outlive this process");
         Secret::fleeting()
     })
-}
-
-/// The file that is served, and what it said when it was last read.
-pub struct Source {
-    file: PathBuf,
-    state: PathBuf,
-    running: Arc<Mutex<Config>>,
-}
-
-/// The right to change what runs, by a reload or by hand: one has it at a time.
-pub struct Turn(OwnedMutexGuard<Config>);
-
-/// What a reload has changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Names of sites, as in the file.
-    pub added: Vec<String>,
-    pub removed: Vec<String>,
-    pub changed: Vec<String>,
-    /// Keys whose change waits for a restart.
-    pub waiting: Vec<&'static str>,
-}
-
-/// Why the file was not taken over.
-pub enum Rejected {
-    /// At least one of what was found is an error.
-    Faults(Box<Loaded>),
-    Open(OpenFault),
-}
-
-impl Source {
-    /// `file`: as it is to be read again, whatever the working folder is then.
-    pub fn new(file: PathBuf, state: PathBuf, running: Config) -> Self {
-        let file = std::path::absolute(&file).unwrap_or(file);
-        Self {
-            file,
-            state,
-            running: Arc::new(Mutex::new(running)),
-        }
-    }
-
-    pub fn file(&self) -> &Path {
-        &self.file
-    }
-
-    /// Waits for a change that is under way. A reload may read for long, from
-    /// a disk that is gone or a pipe, so that no thread may wait for it.
-    pub async fn turn(&self) -> Turn {
-        Turn(self.running.clone().lock_owned().await)
-    }
-
-    /// Reads the file again and serves what it says from now on; with an
-    /// error in it nothing changes. Blocks: it reads files.
-    pub fn reload(&self, turn: Turn, proxy: &Proxy) -> Result<Changes, Rejected> {
-        let Turn(mut running) = turn;
-        let mut loaded = load(&self.file);
-        let Some((config, inventory)) = loaded.take() else {
-            return Err(Rejected::Faults(Box::new(loaded)));
-        };
-        let live = proxy.live();
-        let previous = live.current();
-        let next =
-            open(&config, inventory, &self.state, Some(&previous)).map_err(Rejected::Open)?;
-        live.replace(next);
-        let changes = compare(&running, &config);
-        *running = config;
-        tracing::info!(
-            config = %self.file.display(),
-            added = changes.added.len(),
-            removed = changes.removed.len(),
-            changed = changes.changed.len(),
-            "configuration reloaded",
-        );
-        if !changes.waiting.is_empty() {
-            tracing::warn!(
-                keys = changes.waiting.join(", "),
-                "a restart is needed for these"
-            );
-        }
-        Ok(changes)
-    }
-}
-
-fn compare(before: &Config, after: &Config) -> Changes {
-    let sites = |config: &Config| -> Vec<SiteConfig> {
-        let sites = config.sites.iter().chain(&config.fallback);
-        sites.map(without_lines).collect()
-    };
-    let (before_sites, after_sites) = (sites(before), sites(after));
-    let old: std::collections::HashMap<&str, &SiteConfig> = by_name(&before_sites);
-    let new = by_name(&after_sites);
-    let mut changes = Changes::default();
-    for site in &after_sites {
-        match old.get(site.name.as_str()) {
-            None => changes.added.push(site.name.clone()),
-            Some(had) if *had != site => changes.changed.push(site.name.clone()),
-            Some(_) => {}
-        }
-    }
-    let gone = before_sites
-        .iter()
-        .filter(|site| !new.contains_key(site.name.as_str()));
-    changes.removed = gone.map(|site| site.name.clone()).collect();
-    let listens = |config: &Config| (config.listen.https.clone(), config.listen.http.clone());
-    if listens(before) != listens(after) {
-        changes.waiting.push("listen");
-    }
-    if before.log != after.log {
-        changes.waiting.push("log");
-    }
-    changes
-}
-
-fn by_name(sites: &[SiteConfig]) -> std::collections::HashMap<&str, &SiteConfig> {
-    sites
-        .iter()
-        .map(|site| (site.name.as_str(), site))
-        .collect()
-}
-
-/// A line above it more or less changes no site.
-fn without_lines(site: &SiteConfig) -> SiteConfig {
-    let mut site = site.clone();
-    site.line = 0;
-    for route in &mut site.routes {
-        route.line = 0;
-    }
-    site
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_changed_is_told_by_site() {
-        let read = |text: &str| config::check(text, &|_| None).config.unwrap();
-        let before = read("sites:\n  a.test: 1\n  b.test: 2\n  c.test: 3\nfallback: 9\n");
-        let after = read("# more\nsites:\n  a.test: 1\n  b.test: 22\n  d.test: 4\nfallback: 9\n");
-        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let changes = compare(&before, &after);
-        assert_eq!(changes.added, names(&["d.test"]));
-        assert_eq!(changes.removed, names(&["c.test"]));
-        assert_eq!(changes.changed, names(&["b.test"]));
-        assert!(changes.waiting.is_empty());
-        let elsewhere =
-            read("listen: { https: 8443 }\nlog: { requests: off }\nsites: { a.test: 1 }\n");
-        assert_eq!(compare(&before, &elsewhere).waiting, ["listen", "log"]);
-    }
 }

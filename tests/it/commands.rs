@@ -239,9 +239,9 @@ fn without_a_running_hostmux_the_file_is_edited_all_the_same() {
 fn an_edit_that_would_be_wrong_is_not_written() {
     let text = "sites:\n  a.test: 8080\n  b.test: 8O80\n";
     let folder = folder(&[("sites.yaml", text)]);
-    let ended = command(folder.path(), &["add", "a.test", "8081"]);
+    let ended = command(folder.path(), &["add", "b.test", "8081"]);
     refused(&ended, "nothing was written", "hostmux check");
-    assert!(ended.err.contains("sites.yaml:3:11"), "{}", ended.err);
+    assert!(ended.err.contains("sites.yaml:3:12"), "{}", ended.err);
     let now = std::fs::read_to_string(folder.path().join("sites.yaml")).unwrap();
     assert_eq!(now, text);
 }

@@ -55,7 +55,7 @@ async fn status_tells_sites_and_endpoints() {
     assert!(told["started"].as_str().unwrap().ends_with('Z'));
     assert_eq!(told["runtime_changes"], json!([]));
     let want = json!([{
-        "name": "a.test", "line": 2, "state": "open", "waiting": 0,
+        "name": "a.test", "line": 2, "state": "open", "waiting": 0, "fault": null,
         "routes": [{
             "prefix": "/", "upstream": "a.test", "balance": "round_robin", "held": 0, "leaving": [],
             "endpoints": [{
@@ -337,7 +337,7 @@ async fn endpoints_come_and_go_while_it_runs() {
             .replace("]", "] }"),
     );
     let told = done(&proxy, "POST /v1/reload", json!({})).await;
-    assert_eq!(told["changed"], json!(["a.test"]));
+    assert_eq!(told["changed"], json!([{ "site": "a.test", "line": 2 }]));
     assert_eq!(status(&proxy).await["runtime_changes"], change("added"));
 
     let body = json!({ "endpoints": [first.at()], "runtime": true });
@@ -583,7 +583,7 @@ async fn a_stopped_site_says_why() {
 async fn a_file_with_a_fault_is_not_taken_over() {
     let endpoint = Backend::echo().await;
     let proxy = Proxy::commanded(&site(&[&endpoint]));
-    proxy.write("sites:\n  a.test: 8O80\n  b.test: 1\n");
+    proxy.write("sites:\n  a.test: 8O80\n");
     let before = status(&proxy).await;
     let (status_code, told) = proxy.command("POST /v1/reload", "").await;
     assert_eq!(status_code, 422, "{told}");
@@ -598,14 +598,20 @@ async fn a_file_with_a_fault_is_not_taken_over() {
         (&told["faults"][0]["line"], &told["faults"][0]["column"]),
         (&json!(2), &json!(11))
     );
-    assert_eq!(status(&proxy).await, before);
+    let after = status(&proxy).await;
+    assert_eq!(after["sites"], before["sites"]);
+    assert_eq!(before["condition"], "serving");
+    assert_eq!(after["condition"], "degraded");
+    assert_eq!(after["refused"]["line"], 2);
+    assert_eq!(after["refused"]["message"], "`8O80` is not a port");
     proxy.write(&format!("# more\n{}  b.test: 1\n", site(&[&endpoint])));
     let told = done(&proxy, "POST /v1/reload", json!({})).await;
     assert_eq!(
         (&told["added"], &told["changed"]),
-        (&json!(["b.test"]), &json!([]))
+        (&json!([{ "site": "b.test", "line": 4 }]), &json!([]))
     );
     assert_eq!(told["removed"], json!([]));
+    assert_eq!(status(&proxy).await["condition"], "serving");
 }
 
 #[tokio::test]

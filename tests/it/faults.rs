@@ -640,11 +640,29 @@ impl Numbers {
     }
 }
 
-/// Every place that is told stands in the text.
+/// Every place that is told stands in the text, and what is served has no fault.
 #[track_caller]
 fn holds_together(text: &str) {
     let checked = check(text);
-    assert_eq!(checked.config.is_some(), checked.errors() == 0, "{text:?}");
+    match &checked.config {
+        None => assert_ne!(checked.errors(), 0, "{text:?}"),
+        Some(config) => {
+            let degraded = !config.broken.is_empty();
+            assert_eq!(checked.errors() > 0, degraded, "{text:?}");
+            assert!(config.fallback.is_some() || !degraded || !config.sites.is_empty());
+            for broken in &config.broken {
+                assert!(
+                    broken.line > 0 && !broken.message.is_empty(),
+                    "{broken:?} of {text:?}"
+                );
+                let served = config.sites.iter().chain(&config.fallback);
+                assert!(
+                    served.into_iter().all(|site| site.name != broken.name),
+                    "{broken:?} of {text:?}"
+                );
+            }
+        }
+    }
     let lines = hostmux::diagnostic::lines(text);
     for fault in &checked.found {
         if let Some(span) = checked.places.span(&fault.place) {

@@ -107,9 +107,12 @@ const ROWS: [Row; 10] = [
             "http_body",
             "hyper",
             "hyper_util",
+            "listenfd",
             "memchr",
+            "notify",
             "rustix",
             "rustls",
+            "sd_notify",
             "serde",
             "serde_json",
             "socket2",
@@ -209,10 +212,19 @@ const ONLY: &[(&str, &[&str])] = &[
         ],
     ),
     ("crate::site", &["snapshot", "proxy", "server/control"]),
-    ("serde", &["config", "diagnostic", "server/control"]),
+    (
+        "serde",
+        &["config", "diagnostic", "server/control", "server/reload"],
+    ),
     (
         "serde_json",
-        &["observe", "proxy/reply", "server/control", "cli"],
+        &[
+            "observe",
+            "proxy/reply",
+            "server/control",
+            "server/reload",
+            "cli",
+        ],
     ),
 ];
 

@@ -12,6 +12,7 @@ mod commands;
 mod conformance;
 mod control;
 mod corpus;
+mod degraded;
 mod discovery;
 mod drain;
 mod endpoints_h2;

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 use rustix::fs::{FlockOperation, Gid, Mode, Uid, fchmod, fchown, flock};
 
-use crate::config::FILE_BYTES_MAX;
 use crate::config::edit::{Edit, Target, edit};
+use crate::config::{BrokenSite, Checked, FILE_BYTES_MAX};
 use crate::diagnostic::{Colour, Diagnostic};
+use crate::host::HostPattern;
 use crate::server::reload::{folder_of, judge};
 
 /// Edits a file. With an error in what it would become nothing is written.
@@ -35,7 +36,8 @@ pub(super) fn change(
         anyhow!("{refusal}\n  = help: {fix}")
     })?;
     let mut judged = judge(name.clone(), text, folder_of(file));
-    if judged.checked.config.is_none() {
+    let before = judge(name.clone(), had.clone(), folder_of(file)).checked;
+    if !is_right(&judged.checked, &before, target) {
         eprintln!("{}", judged.render(colour));
         bail!(
             "{name} would not be right then: nothing was written\n  \
@@ -45,14 +47,33 @@ pub(super) fn change(
     replace(&real, &had, &judged.text).with_context(|| format!("cannot write {name}"))?;
     if !judged.checked.found.is_empty() {
         // What there was to be warned of before is not of this change.
-        let before = judge(name, had, folder_of(file)).checked.found;
-        let is_new = |warning: &Diagnostic| before.iter().all(|old| old.message != warning.message);
+        let is_new = |new: &Diagnostic| before.found.iter().all(|old| old.message != new.message);
         judged.checked.found.retain(is_new);
         eprint!("{}", judged.render(colour));
     }
     // The new name is to outlast a power cut; it is there for all others already.
     let _ = folder.sync_all();
     Ok(())
+}
+
+/// Whether an edited text can be served. Another site that was broken before
+/// is none of this change's.
+fn is_right(edited: &Checked, before: &Checked, target: &Target<'_>) -> bool {
+    let Some(config) = &edited.config else {
+        return false;
+    };
+    let was_broken = |name: &str| {
+        let mut broken = before.config.iter().flat_map(|config| &config.broken);
+        broken.any(|site| site.name == name)
+    };
+    let is_its = |site: &BrokenSite| {
+        let meant = HostPattern::parse(target.host).ok();
+        site.name == target.host || meant.is_some_and(|meant| site.hosts.contains(&meant))
+    };
+    config
+        .broken
+        .iter()
+        .all(|site| was_broken(&site.name) && !is_its(site))
 }
 
 fn text_of(file: &Path) -> io::Result<String> {
@@ -156,9 +177,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("sites.yaml");
         fs::write(&file, "sites:\n  a.test: 8080\n  b.test: 8O80\n").unwrap();
-        let refused = add(&file, "a.test", "8081").unwrap_err().to_string();
+        let refused = add(&file, "b.test", "8081").unwrap_err().to_string();
         assert!(refused.contains("nothing was written"), "{refused}");
         assert!(!fs::read_to_string(&file).unwrap().contains("8081"));
+        // The fault of another site is none of this one's.
+        add(&file, "a.test", "8082").unwrap();
+        assert!(fs::read_to_string(&file).unwrap().contains("[8080, 8082]"));
 
         let refused = replace(&file, BEFORE, "sites: { a.test: 1 }\n").unwrap_err();
         assert!(

@@ -48,6 +48,9 @@ fn place(site: &Value, route: &Value) -> String {
 pub(super) fn list(told: &Value) -> String {
     let mut rows = vec![row(&["SITE", "STATE", "ENDPOINTS"])];
     for site in array(told, "sites") {
+        if text(site, "state") == "broken" {
+            rows.push(row(&[text(site, "name"), "broken", &fault(site)]));
+        }
         for route in array(site, "routes") {
             let names: Vec<&str> = array(route, "endpoints")
                 .iter()
@@ -77,6 +80,9 @@ pub(super) fn status(told: &Value) -> String {
         text(told, "started"),
         text(told, "config"),
     );
+    if let Some(refused) = told.get("refused").filter(|refused| !refused.is_null()) {
+        out.push_str(&degraded(refused));
+    }
     let mut rows = vec![row(&[
         "SITE",
         "STATE",
@@ -88,6 +94,9 @@ pub(super) fn status(told: &Value) -> String {
         "NOTE",
     ])];
     for site in array(told, "sites") {
+        if text(site, "state") == "broken" {
+            rows.push(row(&[text(site, "name"), "broken", &fault(site)]));
+        }
         for route in array(site, "routes") {
             let place = place(site, route);
             rows.extend(of_route(&place, site, route));
@@ -102,6 +111,27 @@ pub(super) fn status(told: &Value) -> String {
         }
     }
     out
+}
+
+/// A file that was refused, while what ran before it runs on.
+fn degraded(refused: &Value) -> String {
+    let line = match number(refused, "line") {
+        0 => String::new(),
+        line => format!("line {line}: "),
+    };
+    format!(
+        "degraded: the file was refused at {}, and what ran before runs on\n  {line}{}\n  \
+         `hostmux check` shows every fault\n\n",
+        text(refused, "at"),
+        text(refused, "message"),
+    )
+}
+
+/// `config line 14: 80800 is not a port`
+fn fault(site: &Value) -> String {
+    let fault = site.get("fault").unwrap_or(&Value::Null);
+    let (line, message) = (number(fault, "line"), text(fault, "message"));
+    format!("config line {line}: {message}")
 }
 
 /// A site's state, with who waits or what visitors are told.

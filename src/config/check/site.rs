@@ -8,7 +8,7 @@ use super::policy::{Policies, is_absent};
 use super::route::has_target;
 use super::{Check, SMALLEST, endpoint, host, redirect, words};
 use crate::config::file::{self, Entries, Shape, Value};
-use crate::config::{CertificateFiles, SiteConfig, Target};
+use crate::config::{BrokenSite, CertificateFiles, SiteConfig, Target};
 use crate::diagnostic::{Diagnostic, Path, Place};
 use crate::host::HostPattern;
 use crate::path::PathPrefix;
@@ -36,11 +36,13 @@ impl Check<'_> {
             return self.no_sites(written, at, needed);
         }
         let mut hosts: HashMap<HostPattern, Path> = HashMap::new();
-        let mut sites = Some(Vec::with_capacity(entries.len()));
+        let mut sites = Vec::with_capacity(entries.len());
         for (n, (name, written)) in entries.iter().enumerate() {
             let at = at.key(name);
             if self.is_no_host(entries, n, &at) {
-                sites = None;
+                if host::is_key_of_a_site(name) {
+                    self.breaks(name, Vec::new(), &at);
+                }
                 continue;
             }
             let pattern = self.host_pattern(name, written, &at);
@@ -69,21 +71,28 @@ impl Check<'_> {
             if matches!(written, Shape::Other(Value::Null)) && (pattern.is_none() || next_is_a_key)
             {
                 // What was told, or is told next, is why nothing stands behind it.
-                sites = None;
+                self.breaks(name, pattern.into_iter().collect(), &at);
                 continue;
             }
             // Judged whether or not its name is right.
-            let hosts = pattern.clone().into_iter().collect();
-            let site = self.site(name, hosts, written, &at, defaults);
-            sites = match (sites, site, pattern) {
-                (Some(mut sites), Some(site), Some(_)) => {
-                    sites.push(site);
-                    Some(sites)
-                }
-                _ => None,
-            };
+            let hosts: Vec<HostPattern> = pattern.into_iter().collect();
+            match self.site(name, hosts.clone(), written, &at, defaults) {
+                Some(site) if !hosts.is_empty() => sites.push(site),
+                Some(_) | None => self.breaks(name, hosts, &at),
+            }
         }
-        sites
+        Some(sites)
+    }
+
+    /// Nothing can be made of a site; why is told with its faults.
+    pub(super) fn breaks(&mut self, name: &str, hosts: Vec<HostPattern>, at: &Path) {
+        let line = self.line(at);
+        self.broken.push(BrokenSite {
+            name: name.to_owned(),
+            hosts,
+            line,
+            message: String::new(),
+        });
     }
 
     /// `sites` that is no mapping.

@@ -166,12 +166,8 @@ pub(super) fn endpoint(
 /// What became of a reload.
 pub(super) fn reloaded(reloaded: Result<Changes, Rejected>) -> Result<Value, Refusal> {
     match reloaded {
-        Ok(changes) => Ok(json!({
-            "added": changes.added,
-            "removed": changes.removed,
-            "changed": changes.changed,
-            "waiting_for_restart": changes.waiting,
-        })),
+        Ok(changes) => serde_json::to_value(changes)
+            .map_err(|_| Refusal::failed("what has changed could not be told")),
         Err(Rejected::Faults(loaded)) => {
             let faults = serde_json::to_value(loaded.checked.entries(&loaded.name));
             let first = loaded.checked.found.first();

@@ -14,13 +14,21 @@ use crate::snapshot::Snapshot;
 use crate::upstream::Upstream;
 use crate::upstream::member::{self, Member, Origin};
 
-/// Which hostmux this is.
-pub(super) fn server(source: &Source, started: SystemTime) -> Value {
+/// Which hostmux this is, and whether it serves all that its file says.
+pub(super) fn server(snapshot: &Snapshot, source: &Source, started: SystemTime) -> Value {
+    let refused = source.refused();
+    let broken = snapshot.all().any(|site| site.broken.is_some());
+    let condition = match refused.is_some() || broken {
+        true => "degraded",
+        false => "serving",
+    };
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "started": date::rfc3339(started),
         "config": source.file().display().to_string(),
+        "condition": condition,
+        "refused": refused.as_deref(),
     })
 }
 
@@ -29,7 +37,7 @@ pub(super) fn server(source: &Source, started: SystemTime) -> Value {
 pub(super) fn whole(snapshot: &Snapshot, source: &Source, started: SystemTime) -> Value {
     let now = Instant::now();
     let sites = ordered(snapshot);
-    let mut told = server(source, started);
+    let mut told = server(snapshot, source, started);
     told["health_checks"] = snapshot.commons.probed.load(Ordering::Relaxed).into();
     told["runtime_changes"] = sites.iter().flat_map(|site| by_hand(site, now)).collect();
     told["sites"] = sites.iter().map(|site| whole_site(site, now)).collect();
@@ -52,8 +60,9 @@ pub(super) fn sites(snapshot: &Snapshot) -> Value {
         json!({
             "name": &*site.name,
             "line": site.line,
-            "state": site.gate.state().as_str(),
+            "state": state(site),
             "routes": routes.collect::<Value>(),
+            "fault": fault(site),
         })
     });
     json!({ "sites": sites.collect::<Value>() })
@@ -102,7 +111,8 @@ fn whole_site(site: &Site, now: Instant) -> Value {
     let mut told = json!({
         "name": &*site.name,
         "line": site.line,
-        "state": gate.as_str(),
+        "state": state(site),
+        "fault": fault(site),
         "waiting": site.gate.waiting(),
         "routes": routes.collect::<Value>(),
     });
@@ -110,6 +120,22 @@ fn whole_site(site: &Site, now: Instant) -> Value {
         told["message"] = notice.as_str().into();
     }
     told
+}
+
+/// One word: `broken` comes before what was said by hand.
+fn state(site: &Site) -> &'static str {
+    match &site.broken {
+        Some(_) => "broken",
+        None => site.gate.state().as_str(),
+    }
+}
+
+/// What is wrong with a broken site.
+fn fault(site: &Site) -> Value {
+    site.broken.as_ref().map_or(
+        Value::Null,
+        |broken| json!({ "line": broken.line, "message": broken.message }),
+    )
 }
 
 fn endpoint(member: &Member, now: Instant) -> Value {

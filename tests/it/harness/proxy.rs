@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use hostmux::config::{self, Config, ListenAddress};
 use hostmux::observe::access_log::{AccessLog, Format};
-use hostmux::server::control::{Control, Socket};
+use hostmux::server::control::Socket;
 use hostmux::server::listener::Listener;
-use hostmux::server::reload::Source;
+use hostmux::server::reload::{self, Source, Start};
 use hostmux::server::{Server, Speaks, raise_descriptor_limit};
 use hostmux::snapshot::Snapshot;
 use hostmux::tls::{self, Inventory, LocalCa, Otherwise, Tls};
@@ -96,14 +96,15 @@ impl Proxy {
         commons.names = names;
         let snapshot = Snapshot::build(&config, tls, commons, None);
         let running = Arc::new(hostmux::proxy::Proxy::new(snapshot, Some(access_log)));
-        let control = commanded.then(|| {
+        let source = commanded.then(|| {
             let file = state.path().join("sites.yaml");
             std::fs::write(&file, yaml).unwrap();
-            let source = Source::new(file, state.path().to_owned(), config.clone());
-            Control::new(Socket::bind(&state.path().join(SOCKET)).unwrap(), source)
+            let folder = state.path().to_owned();
+            Arc::new(Source::new(&file, folder, config.clone(), None))
         });
+        let control = commanded.then(|| Socket::bind(&state.path().join(SOCKET)).unwrap());
         Self {
-            server: Some(Server::start(running.clone(), listeners, control).unwrap()),
+            server: Some(Server::start(running.clone(), listeners, source, control).unwrap()),
             running,
             front: Front::new(https, &pem),
             http,
@@ -158,6 +159,19 @@ impl Proxy {
     /// Where it listens for commands.
     pub(crate) fn socket(&self) -> PathBuf {
         self._state.path().join(SOCKET)
+    }
+
+    /// What a process would serve that starts with this file now, with nothing
+    /// but what earlier ones have left in the state folder.
+    pub(crate) fn start_cold(&self, yaml: &str) -> bool {
+        self.write(yaml);
+        let (file, state) = (self._state.path().join("sites.yaml"), self._state.path());
+        let Some(ready) = Start::read(&file, state, false).ready else {
+            return false;
+        };
+        let snapshot = reload::open(&ready.config, ready.inventory, state, None).unwrap();
+        self.running.live().replace(snapshot);
+        true
     }
 
     /// Writes the file that it serves once it is told to read it again.

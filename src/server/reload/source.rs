@@ -1,0 +1,333 @@
+//! The file that is served, and what became of it when it was last read.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::OwnedMutexGuard;
+
+use super::last_good::LastGood;
+use super::{Changes, Loaded, OpenFault, judge, load, open};
+use crate::config::Config;
+use crate::diagnostic::Severity;
+use crate::proxy::Proxy;
+use crate::rt::date;
+
+/// The file that is served. Shared by whoever may want it read again.
+pub struct Source {
+    file: PathBuf,
+    state: PathBuf,
+    last_good: LastGood,
+    running: Arc<tokio::sync::Mutex<Config>>,
+    /// What the file was refused for, while it is.
+    refused: Mutex<Option<Arc<Refused>>>,
+}
+
+/// The right to change what runs, by a reload or by hand: one has it at a time.
+pub struct Turn(OwnedMutexGuard<Config>);
+
+/// Why a file is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// `hostmux reload`, and what edits the file.
+    Command,
+    /// SIGHUP.
+    Signal,
+    /// It was seen to change.
+    Change,
+}
+
+impl Cause {
+    /// One word in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Signal => "signal",
+            Self::Change => "change",
+        }
+    }
+}
+
+/// Why the file was not taken over.
+pub enum Rejected {
+    /// At least one of what was found is no single site's fault.
+    Faults(Box<Loaded>),
+    Open(OpenFault),
+}
+
+/// A file that was not taken over, as `status` tells it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Refused {
+    /// When it was first refused for this.
+    pub at: String,
+    pub errors: usize,
+    /// Of the first error; none: of the file as a whole.
+    pub line: Option<usize>,
+    pub message: String,
+    /// Each as `check --json` tells it.
+    pub faults: Value,
+}
+
+impl Refused {
+    pub fn of(loaded: &Loaded, now: SystemTime) -> Self {
+        let checked = &loaded.checked;
+        let mut errors = checked.found.iter();
+        let first = errors.find(|fault| fault.severity == Severity::Error);
+        let place = first.and_then(|fault| checked.places.span(&fault.place));
+        Self {
+            at: date::rfc3339(now),
+            errors: checked.errors(),
+            line: place.map(|span| span.line),
+            message: first.map_or_else(
+                || "it cannot be read".to_owned(),
+                |fault| fault.message.clone(),
+            ),
+            faults: serde_json::to_value(checked.entries(&loaded.name)).unwrap_or_default(),
+        }
+    }
+
+    fn for_opening(fault: &OpenFault, now: SystemTime) -> Self {
+        let cause = std::error::Error::source(fault);
+        Self {
+            at: date::rfc3339(now),
+            errors: 1,
+            line: None,
+            message: cause.map_or_else(|| fault.to_string(), |cause| format!("{fault}: {cause}")),
+            faults: Value::Array(Vec::new()),
+        }
+    }
+
+    /// For the same reasons as another.
+    fn is_as(&self, other: &Self) -> bool {
+        (self.line, &self.message, &self.faults) == (other.line, &other.message, &other.faults)
+    }
+}
+
+impl Source {
+    /// `file`: as it is to be read again, whatever the working folder is then.
+    /// `refused`: where the last good copy runs in its place.
+    pub fn new(file: &Path, state: PathBuf, running: Config, refused: Option<Refused>) -> Self {
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        Self {
+            last_good: LastGood::of(&file, &state),
+            file,
+            state,
+            running: Arc::new(tokio::sync::Mutex::new(running)),
+            refused: Mutex::new(refused.map(Arc::new)),
+        }
+    }
+
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What the file is refused for at the moment; what ran before it runs on.
+    pub fn refused(&self) -> Option<Arc<Refused>> {
+        let refused = self.refused.lock();
+        refused.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for a change that is under way. A reload may read for long, from
+    /// a disk that is gone or a pipe, so that no thread may wait for it.
+    pub async fn turn(&self) -> Turn {
+        Turn(self.running.clone().lock_owned().await)
+    }
+
+    /// Reads the file again and serves what it says from now on. With a fault
+    /// in it that is no single site's nothing changes.
+    ///
+    /// Dropping the future before its turn has come does nothing; later the
+    /// reload goes on to its end.
+    pub async fn take_over(
+        self: &Arc<Self>,
+        proxy: &Arc<Proxy>,
+        cause: Cause,
+    ) -> Result<Changes, Rejected> {
+        let turn = self.turn().await;
+        let (source, proxy) = (self.clone(), proxy.clone());
+        // It reads files, and nobody else shall wait for that.
+        let done = tokio::task::spawn_blocking(move || source.reload(turn, &proxy, cause)).await;
+        done.unwrap_or_else(|_| Err(Rejected::Open(OpenFault::Panicked)))
+    }
+
+    /// What [`Source::take_over`] would change. Waits for its turn as that does.
+    pub async fn compare(self: &Arc<Self>) -> Result<Changes, Rejected> {
+        let Turn(running) = self.turn().await;
+        let source = self.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let mut loaded = load(&source.file);
+            match loaded.checked.config.take() {
+                Some(config) => Ok(Changes::between(&running, &config)),
+                None => Err(Rejected::Faults(Box::new(loaded))),
+            }
+        });
+        let done = done.await;
+        done.unwrap_or_else(|_| Err(Rejected::Open(OpenFault::Panicked)))
+    }
+
+    fn reload(&self, turn: Turn, proxy: &Proxy, cause: Cause) -> Result<Changes, Rejected> {
+        let Turn(mut running) = turn;
+        let mut loaded = load(&self.file);
+        let Some((config, inventory)) = loaded.take() else {
+            self.refuse(Refused::of(&loaded, SystemTime::now()), cause);
+            return Err(Rejected::Faults(Box::new(loaded)));
+        };
+        let live = proxy.live();
+        let previous = live.current();
+        let next = match open(&config, inventory, &self.state, Some(&previous)) {
+            Ok(next) => next,
+            Err(fault) => {
+                self.refuse(Refused::for_opening(&fault, SystemTime::now()), cause);
+                return Err(Rejected::Open(fault));
+            }
+        };
+        live.replace(next);
+        let changes = Changes::between(&running, &config);
+        *running = config;
+        self.accept(&loaded.text, &changes, cause);
+        Ok(changes)
+    }
+
+    /// Tells of a file that is not taken over: whoever asked is told each time,
+    /// one that changes by itself once.
+    fn refuse(&self, refused: Refused, cause: Cause) {
+        let mut standing = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = standing.as_ref().is_some_and(|known| known.is_as(&refused));
+        if !(is_known && cause == Cause::Change) {
+            tracing::error!(
+                config = %self.file.display(),
+                errors = refused.errors,
+                line = refused.line,
+                fault = refused.message,
+                cause = cause.as_str(),
+                "configuration refused: what ran before runs on; `hostmux check` shows every fault",
+            );
+        }
+        if !is_known {
+            *standing = Some(Arc::new(refused));
+        }
+    }
+
+    fn accept(&self, text: &str, changes: &Changes, cause: Cause) {
+        let mut standing = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_refused = standing.take().is_some();
+        drop(standing);
+        tell(&self.file, changes, cause, was_refused);
+        self.keep(text);
+    }
+
+    /// Keeps a text that was taken over, for a start with a faulty file.
+    pub fn keep(&self, text: &str) {
+        if let Err(error) = self.last_good.keep(text) {
+            tracing::warn!(
+                %error,
+                file = %self.last_good.path().display(),
+                "no last good copy is kept: a restart with a faulty configuration would fail",
+            );
+        }
+    }
+}
+
+fn tell(file: &Path, changes: &Changes, cause: Cause, was_refused: bool) {
+    let config = file.display();
+    if changes.is_empty() && !was_refused {
+        // Certificates may be new.
+        tracing::info!(%config, cause = cause.as_str(), "configuration read again: no site has changed");
+        return;
+    }
+    tracing::info!(
+        %config,
+        added = changes.added.len(),
+        removed = changes.removed.len(),
+        changed = changes.changed.len(),
+        broken = changes.broken.len(),
+        cause = cause.as_str(),
+        "configuration reloaded",
+    );
+    let kinds = [
+        ("added", &changes.added),
+        ("removed", &changes.removed),
+        ("changed", &changes.changed),
+    ];
+    for (now, sites) in kinds {
+        for site in sites.iter().take(TOLD_MAX) {
+            tracing::info!(site = site.site, line = site.line, now, "site {now}");
+        }
+    }
+    for site in &changes.broken {
+        broken(
+            &site.site,
+            site.line,
+            site.fault.as_deref().unwrap_or_default(),
+        );
+    }
+    if !changes.waiting.is_empty() {
+        tracing::warn!(
+            keys = changes.waiting.join(", "),
+            "a restart or an upgrade is needed for these"
+        );
+    }
+}
+
+/// Sites of one kind that a reload names each; the rest is counted.
+const TOLD_MAX: usize = 20;
+
+/// Tells of a site that is not served as it is written.
+pub fn broken(site: &str, line: usize, fault: &str) {
+    tracing::error!(site, line, fault, "site broken: the others are served");
+}
+
+/// A start: what can be served of a file, or of its last good copy.
+pub struct Start {
+    /// The file itself, with all that was found in it.
+    pub loaded: Loaded,
+    /// There where something can be served.
+    pub ready: Option<Ready>,
+}
+
+/// What a start serves.
+pub struct Ready {
+    pub config: Config,
+    pub inventory: crate::tls::Inventory,
+    pub text: String,
+    /// Why it is the last good copy, and since when that had been served.
+    pub instead: Option<(Refused, SystemTime)>,
+}
+
+impl Start {
+    /// Reads a file. `strict`: nothing but the whole of it will do.
+    pub fn read(file: &Path, state: &Path, strict: bool) -> Self {
+        let mut loaded = load(file);
+        let whole = |config: &Config| !(strict && config.is_degraded());
+        if loaded.checked.config.as_ref().is_some_and(whole) {
+            let text = loaded.text.clone();
+            let ready = loaded.take().map(|(config, inventory)| Ready {
+                config,
+                inventory,
+                text,
+                instead: None,
+            });
+            return Self { loaded, ready };
+        }
+        let from_file = file != Path::new("-") && !strict;
+        let ready = from_file.then(|| last_good(file, state, &loaded)).flatten();
+        Self { loaded, ready }
+    }
+}
+
+fn last_good(file: &Path, state: &Path, refused: &Loaded) -> Option<Ready> {
+    let absolute = std::path::absolute(file).ok()?;
+    // One that cannot be read is as good as none: the faults are told anyway.
+    let copy = LastGood::of(&absolute, state).find().ok()??;
+    let mut judged = judge(refused.name.clone(), copy.text, super::folder_of(file));
+    let text = judged.text.clone();
+    let (config, inventory) = judged.take()?;
+    Some(Ready {
+        config,
+        inventory,
+        text,
+        instead: Some((Refused::of(refused, SystemTime::now()), copy.at)),
+    })
+}
