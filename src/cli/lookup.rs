@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::out::say;
 use super::{FAILED, endpoints, load};
-use crate::config::{Config, Otherwise, PlainHttp, RouteConfig, SiteConfig, Target};
+use crate::config::{BrokenSite, Config, Otherwise, PlainHttp, RouteConfig, SiteConfig, Target};
 use crate::diagnostic::Colour;
-use crate::host::Authority;
+use crate::host::{Authority, HostPattern};
 use crate::path::spelling::{self, Ambiguous};
 use crate::server::reload;
 use crate::tls::{Identity, Inventory, Origin, Which};
@@ -63,6 +63,12 @@ fn lookup(url: &str, config: &Config, inventory: &Inventory) -> anyhow::Result<V
         .name
         .into_owned();
     let mut found = json!({ "name": name });
+    if let Some(broken) = broken(config, &name) {
+        found["site"] = broken.name.as_str().into();
+        found["why"] = "the site has a fault, and is not served".into();
+        found["leads_to"] = format!("500, config line {}: {}", broken.line, broken.message).into();
+        return Ok(found);
+    }
     let Some((site, why)) = site(config, &name) else {
         found["site"] = Value::Null;
         found["why"] = "no site has this name, and there is no fallback: 404".into();
@@ -129,9 +135,31 @@ fn route<'c>(site: &'c SiteConfig, path: &str, found: &mut Value) -> Option<&'c 
     Some(route)
 }
 
+/// The broken site of a name: an exact name before a wildcard, those that are
+/// served before those that are not, the fallback last.
+fn broken<'c>(config: &'c Config, name: &str) -> Option<&'c BrokenSite> {
+    let served = site(config, name).map(|(site, _)| site);
+    let has = |host: &HostPattern| host.holds(name);
+    let exact = |hosts: &[HostPattern]| {
+        let mut hosts = hosts.iter();
+        hosts.any(|host| matches!(host, HostPattern::Exact(_)) && has(host))
+    };
+    let is_named = served.is_some_and(|site| exact(&site.hosts));
+    let is_held = served.is_some_and(|site| site.hosts.iter().any(has));
+    let mut broken = config.broken.iter();
+    let of_name = broken.clone().find(|site| !is_named && exact(&site.hosts));
+    let of_parent = || {
+        broken
+            .clone()
+            .find(|site| !is_held && site.hosts.iter().any(has))
+    };
+    of_name
+        .or_else(of_parent)
+        .or_else(|| broken.find(|site| !is_held && site.is_fallback()))
+}
+
 /// The site of a name, as the running table finds it.
 fn site<'c>(config: &'c Config, name: &str) -> Option<(&'c SiteConfig, String)> {
-    use crate::host::HostPattern;
     let holding = |exact: bool| {
         config.sites.iter().find_map(|site| {
             let pattern = site

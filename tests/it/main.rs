@@ -23,6 +23,7 @@ mod grpc;
 mod headers;
 mod health;
 mod interim;
+mod last_good;
 mod layers;
 mod limits;
 mod pages;
