@@ -57,7 +57,6 @@ pub(super) fn run(named: Option<PathBuf>, strict: bool) -> anyhow::Result<ExitCo
     for site in &config.broken {
         reload::broken(&site.name, site.line, &site.message);
     }
-    let is_copy = instead.is_some();
     let refused = instead.map(|(refused, since)| {
         tracing::error!(
             config = %file.display(),
@@ -69,10 +68,7 @@ pub(super) fn run(named: Option<PathBuf>, strict: bool) -> anyhow::Result<ExitCo
         refused
     });
     let source = (file != Path::new("-")).then(|| {
-        let source = Source::new(&file, state, config.clone(), refused);
-        if !is_copy {
-            source.keep(&text);
-        }
+        let source = Source::new(&file, state, config.clone(), text, refused);
         Arc::new(source)
     });
     let control = source.as_ref().and_then(|_| control());

@@ -52,17 +52,29 @@ impl Loaded {
 /// Reads and judges a file; `-` is standard input. A file that cannot be read
 /// is a fault like any other.
 pub fn load(file: &Path) -> Loaded {
-    let stdin = file == Path::new("-");
-    let name = if stdin {
-        "<stdin>".to_owned()
-    } else {
-        file.display().to_string()
-    };
-    let read = if stdin {
-        bytes_of(io::stdin().lock())
-    } else {
-        fs::File::open(file).and_then(bytes_of)
-    };
+    if file == Path::new("-") {
+        let read = bytes_of(io::stdin().lock());
+        return judge_bytes("<stdin>".to_owned(), read, file);
+    }
+    let read = fs::File::open(file).and_then(bytes_of);
+    judge_bytes(file.display().to_string(), read, file)
+}
+
+/// The same of a file that was read before, and is one still.
+fn load_again(file: &Path) -> Loaded {
+    judge_bytes(file.display().to_string(), read(file), file)
+}
+
+/// The bytes of a file. Never waits for a writer, as a pipe in its place would.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let found = fs::metadata(file)?;
+    if !(found.is_file() || found.is_dir()) {
+        return Err(io::Error::other("it is not a file"));
+    }
+    fs::File::open(file).and_then(bytes_of)
+}
+
+fn judge_bytes(name: String, read: io::Result<Vec<u8>>, file: &Path) -> Loaded {
     let refused = |text: String, fault: Diagnostic| Loaded {
         name: name.clone(),
         text,
@@ -73,17 +85,14 @@ pub fn load(file: &Path) -> Loaded {
         Ok(bytes) => bytes,
         Err(error) => return refused(String::new(), unreadable(&name, &error)),
     };
-    let text = match String::from_utf8(bytes) {
-        Ok(text) => text,
+    match String::from_utf8(bytes) {
+        Ok(text) => judge(name, text, folder_of(file)),
         Err(error) => {
             let fault = not_utf8(error.as_bytes(), error.utf8_error().valid_up_to());
-            return refused(
-                String::from_utf8_lossy(error.as_bytes()).into_owned(),
-                fault,
-            );
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            refused(text, fault)
         }
-    };
-    judge(name, text, folder_of(file))
+    }
 }
 
 /// Judges a text; relative paths in it are beside `base`.

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
 
 use super::last_good::LastGood;
-use super::{Changes, Loaded, OpenFault, judge, load, open};
+use super::{Changes, Loaded, OpenFault, judge, load, load_again, open};
 use crate::config::Config;
 use crate::diagnostic::Severity;
 use crate::proxy::Proxy;
@@ -20,13 +20,24 @@ pub struct Source {
     file: PathBuf,
     state: PathBuf,
     last_good: LastGood,
-    running: Arc<tokio::sync::Mutex<Config>>,
+    running: Arc<tokio::sync::Mutex<Running>>,
     /// What the file was refused for, while it is.
     refused: Mutex<Option<Arc<Refused>>>,
 }
 
+/// What was last taken over.
+struct Running {
+    config: Config,
+    text: String,
+}
+
 /// The right to change what runs, by a reload or by hand: one has it at a time.
-pub struct Turn(OwnedMutexGuard<Config>);
+pub struct Turn(OwnedMutexGuard<Running>);
+
+/// How often a file that ends early is looked at again before it is believed,
+/// and how long is waited before each time: it may be half written.
+const LOOKS_MAX: usize = 2;
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Why a file is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,14 +118,25 @@ impl Refused {
 
 impl Source {
     /// `file`: as it is to be read again, whatever the working folder is then.
-    /// `refused`: where the last good copy runs in its place.
-    pub fn new(file: &Path, state: PathBuf, running: Config, refused: Option<Refused>) -> Self {
+    /// `config` is what `text` means. `refused`: where the last good copy runs
+    /// in its place.
+    pub fn new(
+        file: &Path,
+        state: PathBuf,
+        config: Config,
+        text: String,
+        refused: Option<Refused>,
+    ) -> Self {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let last_good = LastGood::of(&file, &state);
+        if refused.is_none() {
+            keep(&last_good, &text);
+        }
         Self {
-            last_good: LastGood::of(&file, &state),
+            last_good,
             file,
             state,
-            running: Arc::new(tokio::sync::Mutex::new(running)),
+            running: Arc::new(tokio::sync::Mutex::new(Running { config, text })),
             refused: Mutex::new(refused.map(Arc::new)),
         }
     }
@@ -146,10 +168,28 @@ impl Source {
         cause: Cause,
     ) -> Result<Changes, Rejected> {
         let turn = self.turn().await;
+        if cause == Cause::Change {
+            self.written_whole(&turn.0.text).await;
+        }
         let (source, proxy) = (self.clone(), proxy.clone());
         // It reads files, and nobody else shall wait for that.
         let done = tokio::task::spawn_blocking(move || source.reload(turn, &proxy, cause)).await;
         done.unwrap_or_else(|_| Err(Rejected::Open(OpenFault::Panicked)))
+    }
+
+    /// Waits a little while the file is the beginning of what it was: whoever
+    /// writes it in pieces has not come to its end.
+    async fn written_whole(self: &Arc<Self>, before: &str) {
+        for _ in 0..LOOKS_MAX {
+            let source = self.clone();
+            let read = tokio::task::spawn_blocking(move || super::read(&source.file));
+            let is_less =
+                |now: &[u8]| now.len() < before.len() && before.as_bytes().starts_with(now);
+            if !matches!(read.await, Ok(Ok(now)) if is_less(&now)) {
+                return;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// What [`Source::take_over`] would change. Waits for its turn as that does.
@@ -157,9 +197,9 @@ impl Source {
         let Turn(running) = self.turn().await;
         let source = self.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let mut loaded = load(&source.file);
+            let mut loaded = load_again(&source.file);
             match loaded.checked.config.take() {
-                Some(config) => Ok(Changes::between(&running, &config)),
+                Some(config) => Ok(Changes::between(&running.config, &config)),
                 None => Err(Rejected::Faults(Box::new(loaded))),
             }
         });
@@ -169,7 +209,7 @@ impl Source {
 
     fn reload(&self, turn: Turn, proxy: &Proxy, cause: Cause) -> Result<Changes, Rejected> {
         let Turn(mut running) = turn;
-        let mut loaded = load(&self.file);
+        let mut loaded = load_again(&self.file);
         let Some((config, inventory)) = loaded.take() else {
             self.refuse(Refused::of(&loaded, SystemTime::now()), cause);
             return Err(Rejected::Faults(Box::new(loaded)));
@@ -184,9 +224,10 @@ impl Source {
             }
         };
         live.replace(next);
-        let changes = Changes::between(&running, &config);
-        *running = config;
-        self.accept(&loaded.text, &changes, cause);
+        let changes = Changes::between(&running.config, &config);
+        let text = std::mem::take(&mut loaded.text);
+        self.accept(&text, &changes, cause);
+        *running = Running { config, text };
         Ok(changes)
     }
 
@@ -215,18 +256,18 @@ impl Source {
         let was_refused = standing.take().is_some();
         drop(standing);
         tell(&self.file, changes, cause, was_refused);
-        self.keep(text);
+        keep(&self.last_good, text);
     }
+}
 
-    /// Keeps a text that was taken over, for a start with a faulty file.
-    pub fn keep(&self, text: &str) {
-        if let Err(error) = self.last_good.keep(text) {
-            tracing::warn!(
-                %error,
-                file = %self.last_good.path().display(),
-                "no last good copy is kept: a restart with a faulty configuration would fail",
-            );
-        }
+/// Keeps a text that was taken over, for a start with a faulty file.
+fn keep(last_good: &LastGood, text: &str) {
+    if let Err(error) = last_good.keep(text) {
+        tracing::warn!(
+            %error,
+            file = %last_good.path().display(),
+            "no last good copy is kept: a restart with a faulty configuration would fail",
+        );
     }
 }
 

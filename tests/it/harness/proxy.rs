@@ -100,7 +100,13 @@ impl Proxy {
             let file = state.path().join("sites.yaml");
             std::fs::write(&file, yaml).unwrap();
             let folder = state.path().to_owned();
-            Arc::new(Source::new(&file, folder, config.clone(), None))
+            Arc::new(Source::new(
+                &file,
+                folder,
+                config.clone(),
+                yaml.to_owned(),
+                None,
+            ))
         });
         let control = commanded.then(|| Socket::bind(&state.path().join(SOCKET)).unwrap());
         Self {
