@@ -6,15 +6,16 @@
 //!   app.example.com: { upstream: 8080, certificate: { chain: app.pem, key: app.key } }
 //! ```
 //!
-//! [`Inventory::load`] reads what lies in files and finds every fault;
-//! [`LocalCa`] makes certificates for the other names; [`Tls`] joins both to
-//! what a listener needs. Bytes are the server's business: nothing here reads
-//! a socket. TLS 1.3 is RFC 8446, TLS 1.2 is RFC 5246 with RFC 9325's advice.
+//! [`Inventory::load`] reads what lies in files, finds every fault, and keeps
+//! what it read before where a renewal is half done; [`LocalCa`] makes
+//! certificates for the other names; [`Tls`] joins both to what a listener
+//! needs. Bytes are the server's business: nothing here reads a socket. TLS 1.3 is RFC 8446, TLS 1.2 is RFC 5246 with RFC 9325's advice.
 
 mod authority;
 mod directory;
 mod identity;
 mod inventory;
+mod kept;
 mod leaf_cache;
 mod local_ca;
 mod pem;
@@ -33,7 +34,7 @@ use rustls::{ServerConfig, SupportedCipherSuite};
 
 pub use authority::{Authorities, Authority, AuthoritySettings};
 pub use identity::{Identity, Origin, Validity};
-pub use inventory::{Inventory, Which};
+pub use inventory::{FILES_TOLD_MAX, Inventory, Which};
 pub use local_ca::{CaFault, LocalCa};
 pub use resolver::{Chosen, take_chosen};
 

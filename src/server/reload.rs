@@ -54,15 +54,16 @@ impl Loaded {
 pub fn load(file: &Path) -> Loaded {
     if file == Path::new("-") {
         let read = bytes_of(io::stdin().lock());
-        return judge_bytes("<stdin>".to_owned(), read, file);
+        return judge_bytes("<stdin>".to_owned(), read, file, None);
     }
     let read = fs::File::open(file).and_then(bytes_of);
-    judge_bytes(file.display().to_string(), read, file)
+    judge_bytes(file.display().to_string(), read, file, None)
 }
 
-/// The same of a file that was read before, and is one still.
-fn load_again(file: &Path) -> Loaded {
-    judge_bytes(file.display().to_string(), read(file), file)
+/// The same of a file that is served, and is one still: of certificates that do
+/// not load now, those that were read before are kept.
+pub fn load_again(file: &Path, previous: &Inventory) -> Loaded {
+    judge_bytes(file.display().to_string(), read(file), file, Some(previous))
 }
 
 /// The bytes of a file. Never waits for a writer, as a pipe in its place would.
@@ -74,7 +75,12 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     fs::File::open(file).and_then(bytes_of)
 }
 
-fn judge_bytes(name: String, read: io::Result<Vec<u8>>, file: &Path) -> Loaded {
+fn judge_bytes(
+    name: String,
+    read: io::Result<Vec<u8>>,
+    file: &Path,
+    previous: Option<&Inventory>,
+) -> Loaded {
     let refused = |text: String, fault: Diagnostic| Loaded {
         name: name.clone(),
         text,
@@ -86,7 +92,7 @@ fn judge_bytes(name: String, read: io::Result<Vec<u8>>, file: &Path) -> Loaded {
         Err(error) => return refused(String::new(), unreadable(&name, &error)),
     };
     match String::from_utf8(bytes) {
-        Ok(text) => judge(name, text, folder_of(file)),
+        Ok(text) => judge_again(name, text, folder_of(file), previous),
         Err(error) => {
             let fault = not_utf8(error.as_bytes(), error.utf8_error().valid_up_to());
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
@@ -97,10 +103,15 @@ fn judge_bytes(name: String, read: io::Result<Vec<u8>>, file: &Path) -> Loaded {
 
 /// Judges a text; relative paths in it are beside `base`.
 pub fn judge(name: String, text: String, base: &Path) -> Loaded {
+    judge_again(name, text, base, None)
+}
+
+fn judge_again(name: String, text: String, base: &Path, previous: Option<&Inventory>) -> Loaded {
     let mut checked = config::check(&text, &|name| std::env::var(name).ok());
     let mut inventory = None;
     if let Some(config) = &checked.config {
-        let (loaded, found) = Inventory::load(&tls_settings(config), base, SystemTime::now());
+        let (loaded, found) =
+            Inventory::load(&tls_settings(config), base, SystemTime::now(), previous);
         inventory = Some(loaded);
         checked.add(found);
     }

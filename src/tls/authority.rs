@@ -23,6 +23,7 @@ use rustls::{
 };
 
 use super::identity::Facts;
+use super::kept::kept;
 use super::pem::Pem;
 use crate::diagnostic::{self, Diagnostic, Place};
 
@@ -45,6 +46,7 @@ pub struct Authority {
     pub any: Arc<ClientConfig>,
     /// Offers HTTP/1.1 alone.
     pub http1: Arc<ClientConfig>,
+    read_at: SystemTime,
 }
 
 /// All that a configuration names, by its file; `None`: the system's.
@@ -56,10 +58,13 @@ impl Authorities {
         self.0.iter()
     }
 
-    /// Reads what is named; relative paths are beside `base`.
+    /// Reads what is named; relative paths are beside `base`. A file that was
+    /// good in `previous` and does not load now stays as it was.
     pub(super) fn load(
         settings: &[AuthoritySettings],
         base: &Path,
+        now: SystemTime,
+        previous: Option<&Self>,
         found: &mut Vec<Diagnostic>,
     ) -> Self {
         let mut authorities = HashMap::new();
@@ -67,25 +72,31 @@ impl Authorities {
             if authorities.contains_key(&wanted.ca) {
                 continue;
             }
-            let (roots, named) = match &wanted.ca {
-                None => (system(&wanted.at, found), Vec::new()),
-                Some(file) => match read(&base.join(file), &wanted.at) {
-                    Ok((roots, named)) => (Arc::new(roots), named),
-                    Err(fault) => {
-                        found.push(*fault);
-                        continue;
-                    }
-                },
+            let roots = match &wanted.ca {
+                None => Ok((system(&wanted.at, found), Vec::new())),
+                Some(file) => read(&base.join(file), &wanted.at),
             };
-            match Authority::of(roots, named) {
-                Ok(authority) => {
-                    authorities.insert(wanted.ca.clone(), authority);
+            let loaded = roots.and_then(|(roots, named)| {
+                Authority::of(roots, named, now).map_err(|error| {
+                    Box::new(Diagnostic::error(
+                        Place::Value(wanted.at.clone()),
+                        format!("TLS to endpoints cannot be set up: {error}"),
+                    ))
+                })
+            });
+            let before = previous.and_then(|previous| previous.0.get(&wanted.ca));
+            let authority = match (loaded, before) {
+                (Ok(authority), _) => authority,
+                (Err(fault), Some(before)) => {
+                    found.push(kept(*fault, before.read_at));
+                    before.clone()
                 }
-                Err(error) => found.push(Diagnostic::error(
-                    Place::Value(wanted.at.clone()),
-                    format!("TLS to endpoints cannot be set up: {error}"),
-                )),
-            }
+                (Err(fault), None) => {
+                    found.push(*fault);
+                    continue;
+                }
+            };
+            authorities.insert(wanted.ca.clone(), authority);
         }
         Self(authorities)
     }
@@ -96,6 +107,7 @@ impl Authority {
     fn of(
         roots: Arc<RootCertStore>,
         named: Vec<CertificateDer<'static>>,
+        read_at: SystemTime,
     ) -> Result<Self, rustls::Error> {
         let mut hasher = DefaultHasher::new();
         for root in &roots.roots {
@@ -134,6 +146,7 @@ impl Authority {
             fingerprint: hasher.finish(),
             any: config(&[b"h2", b"http/1.1"])?,
             http1: config(&[b"http/1.1"])?,
+            read_at,
         })
     }
 }
@@ -238,7 +251,7 @@ fn system(at: &diagnostic::Path, found: &mut Vec<Diagnostic>) -> Arc<RootCertSto
 fn read(
     file: &Path,
     at: &diagnostic::Path,
-) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), Box<Diagnostic>> {
+) -> Result<(Arc<RootCertStore>, Vec<CertificateDer<'static>>), Box<Diagnostic>> {
     let place = || Place::Value(at.clone());
     let pem = Pem::read(file).and_then(|pem| pem.require_certificate().map(|()| pem));
     let pem = pem.map_err(|fault| {
@@ -256,7 +269,7 @@ fn read(
             Diagnostic::error(place(), message).label("cannot be trusted")
         })?;
     }
-    Ok((roots, pem.certificates))
+    Ok((Arc::new(roots), pem.certificates))
 }
 
 #[cfg(test)]
@@ -271,13 +284,21 @@ mod tests {
     use crate::tls::specimen::{Folder, Specimen};
 
     fn load(ca: &Path) -> (Authorities, Vec<String>) {
+        load_after(ca, SystemTime::now(), None)
+    }
+
+    fn load_after(
+        ca: &Path,
+        now: SystemTime,
+        previous: Option<&Authorities>,
+    ) -> (Authorities, Vec<String>) {
         let at = diagnostic::Path::root().key("ca");
         let settings = AuthoritySettings {
             at,
             ca: Some(ca.to_owned()),
         };
         let mut found = Vec::new();
-        let authorities = Authorities::load(&[settings], Path::new("/"), &mut found);
+        let authorities = Authorities::load(&[settings], Path::new("/"), now, previous, &mut found);
         (
             authorities,
             found.into_iter().map(|fault| fault.message).collect(),
@@ -303,6 +324,40 @@ mod tests {
             Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
             "holds what is no CA certificate",
         );
+    }
+
+    #[test]
+    fn a_file_that_loads_no_more_stays_as_it_was() {
+        let folder = Folder::new();
+        let file = folder.write("ca.pem", Specimen::ca("one").pem());
+        let read = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let (first, found) = load_after(&file, read, None);
+        assert_eq!(found, [""; 0]);
+        let fingerprint = |authorities: &Authorities| {
+            let (_, authority) = authorities.iter().next().unwrap();
+            authority.fingerprint
+        };
+        folder.write("ca.pem", "");
+        let (second, found) = load_after(&file, read + Duration::from_secs(60), Some(&first));
+        assert_eq!(fingerprint(&first), fingerprint(&second));
+        assert_eq!(
+            found,
+            [format!(
+                "`{}` is empty; the one read at 2027-01-15 08:00:00 UTC is kept",
+                file.display()
+            )]
+        );
+        std::fs::remove_file(&file).unwrap();
+        let (third, found) = load_after(&file, SystemTime::now(), Some(&second));
+        assert_eq!(fingerprint(&first), fingerprint(&third));
+        assert!(
+            found[0].ends_with("read at 2027-01-15 08:00:00 UTC is kept"),
+            "{found:?}"
+        );
+        folder.write("ca.pem", Specimen::ca("two").pem());
+        let (fourth, found) = load_after(&file, SystemTime::now(), Some(&third));
+        assert_eq!(found, [""; 0]);
+        assert_ne!(fingerprint(&first), fingerprint(&fourth));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! certificate by the public key. Sub-directories are read one level deep, as
 //! certbot's `live/NAME/fullchain.pem` lies.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +25,13 @@ pub(super) struct Found {
     /// In the order of the paths; of several chains for one certificate the longest.
     pub(super) identities: Vec<Arc<Identity>>,
     pub(super) notices: Vec<Notice>,
+    /// The folders in it.
+    pub(super) folders: Vec<PathBuf>,
+    /// The files that were looked at.
+    pub(super) files: Vec<PathBuf>,
+    /// Of both, those that something is wrong with: a pair that is half
+    /// renewed is among them.
+    pub(super) faulty: BTreeSet<PathBuf>,
 }
 
 /// Something about a file that does no harm to the others.
@@ -37,7 +44,7 @@ pub(super) struct Notice {
 /// Reads the directory. The error is the directory's own: missing, no directory, no permission.
 pub(super) fn read(directory: &Path) -> io::Result<Found> {
     let mut found = Found::default();
-    let mut paths = files(directory, &mut found.notices)?;
+    let mut paths = found.list(directory)?;
     if paths.len() > FILES_MAX {
         found.notice(
             format!(
@@ -50,6 +57,7 @@ pub(super) fn read(directory: &Path) -> io::Result<Found> {
         paths.truncate(FILES_MAX);
     }
     let pems = found.read_all(&paths);
+    found.files = paths;
     found.pair(&pems);
     Ok(found)
 }
@@ -69,17 +77,39 @@ impl Found {
         });
     }
 
+    /// The files to read, sorted, those in folders behind the others.
+    fn list(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        let (mut files, folders) = entries(directory)?;
+        for folder in folders {
+            match entries(&folder) {
+                Ok((inner, _)) => files.extend(inner),
+                Err(error) => {
+                    let message = format!("`{}` could not be read: {error}", folder.display());
+                    self.faulty(&folder, message, "let the user who runs hostmux read it");
+                }
+            }
+            self.folders.push(folder);
+        }
+        Ok(files)
+    }
+
+    /// A notice that is a file's own fault.
+    fn faulty(&mut self, path: &Path, message: String, help: impl Into<String>) {
+        self.faulty.insert(path.to_owned());
+        self.notice(message, help);
+    }
+
     fn read_all(&mut self, paths: &[PathBuf]) -> Vec<Pem> {
         let mut pems = Vec::with_capacity(paths.len());
         for path in paths {
             match Pem::read(path) {
                 Ok(pem) => pems.push(pem),
-                Err(fault) => self.notice(fault.to_string(), fault.help()),
+                Err(fault) => self.faulty(path, fault.to_string(), fault.help()),
             }
         }
         for pem in &pems {
             if let Err(fault) = pem.require_either() {
-                self.notice(fault.to_string(), fault.help());
+                self.faulty(&pem.path, fault.to_string(), fault.help());
             }
             if let Some(mode) = pem.exposed() {
                 let (message, help) = exposed(&pem.path, mode);
@@ -97,7 +127,7 @@ impl Found {
             let facts = match Facts::of_chain(&pem.certificates) {
                 Ok(facts) => facts,
                 Err(bad) => {
-                    self.notice(format!("`{}`: {bad}", pem.path.display()), "it is not used");
+                    self.unused(&pem.path, &bad);
                     continue;
                 }
             };
@@ -123,7 +153,8 @@ impl Found {
             }
             let is_issuer = facts.iter().all(Facts::is_only_ca);
             if !found_one && !is_issuer {
-                self.notice(
+                self.faulty(
+                    &pem.path,
                     format!(
                         "no private key belongs to the certificate `{}`",
                         pem.path.display()
@@ -135,7 +166,8 @@ impl Found {
         let mut stray: Vec<_> = keys.into_values().filter(|held| !held.used).collect();
         stray.sort_by(|one, other| one.path.cmp(&other.path));
         for held in stray {
-            self.notice(
+            self.faulty(
+                &held.path,
                 format!(
                     "no certificate belongs to the private key `{}`",
                     held.path.display()
@@ -182,7 +214,7 @@ impl Found {
             }
             BadPair::Unparsable { .. } | BadPair::KeyMismatch => "it is not used",
         };
-        self.notice(format!("`{}`: {bad}", path.display()), help);
+        self.faulty(path, format!("`{}`: {bad}", path.display()), help);
     }
 }
 
@@ -193,21 +225,6 @@ pub(super) fn exposed(path: &Path, mode: u32) -> (String, String) {
         format!("the private key `{path}` can be read by other users (mode {mode:04o})"),
         format!("`chmod 600 {path}`"),
     )
-}
-
-/// The files to read, sorted, sub-directories after files.
-fn files(directory: &Path, notices: &mut Vec<Notice>) -> io::Result<Vec<PathBuf>> {
-    let (mut files, folders) = entries(directory)?;
-    for folder in folders {
-        match entries(&folder) {
-            Ok((inner, _)) => files.extend(inner),
-            Err(error) => notices.push(Notice {
-                message: format!("`{}` could not be read: {error}", folder.display()),
-                help: "let the user who runs hostmux read it".to_owned(),
-            }),
-        }
-    }
-    Ok(files)
 }
 
 /// Files with one of the endings, and folders; hidden ones are passed over,

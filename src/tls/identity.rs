@@ -374,8 +374,17 @@ pub(super) fn told(names: &[HostPattern]) -> String {
 
 /// The day in UTC, for messages: `2027-01-31`.
 pub(super) fn day(time: SystemTime) -> String {
+    in_utc(time, "%Y-%m-%d")
+}
+
+/// The second in UTC, for messages: `2027-01-31 17:30:00 UTC`.
+pub(super) fn moment(time: SystemTime) -> String {
+    in_utc(time, "%Y-%m-%d %H:%M:%S UTC")
+}
+
+fn in_utc(time: SystemTime, format: &str) -> String {
     match jiff::Timestamp::try_from(time) {
-        Ok(time) => time.strftime("%Y-%m-%d").to_string(),
+        Ok(time) => time.strftime(format).to_string(),
         Err(_) => "a day beyond the calendar".to_owned(),
     }
 }

@@ -3,22 +3,32 @@
 //! A site's own pair comes first, then whatever certificate names the host;
 //! of two that do, a valid one before an expired one, then the one that lives
 //! longer. Reading finds every fault at once and writes nothing, so that
-//! `check` and `run` see the same.
+//! `check` and `run` see the same. While hostmux runs, a pair or a CA that was
+//! good and does not load now is kept as it was read before.
 
 mod loading;
+mod lost;
+mod own;
 mod pair;
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::identity::{Identity, told};
+use super::kept::absolute;
 use super::local_ca::Asked;
 use super::{Authorities, Otherwise, Settings, SiteSettings};
 use crate::diagnostic::{Diagnostic, Place};
 use crate::host::{HostMap, HostName, HostPattern, canonical};
-use loading::Loading;
+use loading::{Loading, Record};
+
+/// How many files and folders are told to whoever watches them. Those that the
+/// configuration names come first; a file of the directory that comes too late
+/// is seen by the directory's own change, if it is replaced.
+pub const FILES_TOLD_MAX: usize = 10_000;
 
 /// Certificates by the names they are for.
 #[derive(Debug, Default)]
@@ -31,6 +41,8 @@ pub struct Inventory {
     addresses: Vec<HostName>,
     otherwise: Otherwise,
     authorities: Authorities,
+    record: Record,
+    files: Vec<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -55,8 +67,17 @@ impl Inventory {
     /// Reads every certificate the settings speak of. Relative paths are
     /// beside `base`, the folder of the configuration file. With an error among
     /// the diagnostics the inventory is not complete.
-    pub fn load(settings: &Settings, base: &Path, now: SystemTime) -> (Self, Vec<Diagnostic>) {
-        let mut loading = Loading::new(base, now);
+    ///
+    /// `previous`: what was read of the same configuration file before. A
+    /// site's own pair, one of the directory, or a CA that was good there and
+    /// does not load now stays as it was, with a warning.
+    pub fn load(
+        settings: &Settings,
+        base: &Path,
+        now: SystemTime,
+        previous: Option<&Self>,
+    ) -> (Self, Vec<Diagnostic>) {
+        let mut loading = Loading::new(base, now, previous.map(|previous| &previous.record));
         let mut inventory = Self {
             otherwise: settings.otherwise,
             ..Self::default()
@@ -73,8 +94,29 @@ impl Inventory {
         for (pattern, identity) in loading.winners() {
             inventory.by_name.insert(pattern, identity);
         }
+        let cas = settings
+            .authorities
+            .iter()
+            .filter_map(|wanted| wanted.ca.as_ref());
+        let named = loading.named_files.into_iter();
+        let files = named
+            .chain(cas.map(|ca| base.join(ca)))
+            .chain(loading.files);
+        let mut seen = HashSet::new();
+        inventory.files = files
+            .map(|path| absolute(&path))
+            .filter(|path| seen.insert(path.clone()))
+            .take(FILES_TOLD_MAX)
+            .collect();
+        inventory.record = loading.record;
         let mut diagnostics = loading.diagnostics;
-        inventory.authorities = Authorities::load(&settings.authorities, base, &mut diagnostics);
+        inventory.authorities = Authorities::load(
+            &settings.authorities,
+            base,
+            now,
+            previous.map(|previous| &previous.authorities),
+            &mut diagnostics,
+        );
         if settings.otherwise == Otherwise::Refuse {
             diagnostics.extend(
                 settings
@@ -84,6 +126,13 @@ impl Inventory {
             );
         }
         (inventory, diagnostics)
+    }
+
+    /// Every file and folder that was read, or looked for and not found: when
+    /// one of them changes, another inventory may come of it. Absolute paths,
+    /// links not followed, each once, at most [`FILES_TOLD_MAX`].
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// Whom endpoints are vouched for by.
@@ -179,5 +228,7 @@ impl Inventory {
     }
 }
 
+#[cfg(test)]
+mod renewal_tests;
 #[cfg(test)]
 mod tests;

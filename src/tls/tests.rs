@@ -67,7 +67,7 @@ impl World {
             sites: self.sites.clone(),
             authorities: Vec::new(),
         };
-        let (inventory, faults) = Inventory::load(&settings, self.folder.path(), now);
+        let (inventory, faults) = Inventory::load(&settings, self.folder.path(), now, None);
         assert_eq!(faults, []);
         let authority = match (self.otherwise, previous) {
             (Otherwise::Refuse, _) => None,

@@ -193,11 +193,12 @@ impl Source {
     }
 
     /// What [`Source::take_over`] would change. Waits for its turn as that does.
-    pub async fn compare(self: &Arc<Self>) -> Result<Changes, Rejected> {
+    pub async fn compare(self: &Arc<Self>, proxy: &Arc<Proxy>) -> Result<Changes, Rejected> {
         let Turn(running) = self.turn().await;
-        let source = self.clone();
+        let (source, proxy) = (self.clone(), proxy.clone());
         let done = tokio::task::spawn_blocking(move || {
-            let mut loaded = load_again(&source.file);
+            let previous = proxy.live().current();
+            let mut loaded = load_again(&source.file, previous.tls.inventory());
             match loaded.checked.config.take() {
                 Some(config) => Ok(Changes::between(&running.config, &config)),
                 None => Err(Rejected::Faults(Box::new(loaded))),
@@ -209,13 +210,13 @@ impl Source {
 
     fn reload(&self, turn: Turn, proxy: &Proxy, cause: Cause) -> Result<Changes, Rejected> {
         let Turn(mut running) = turn;
-        let mut loaded = load_again(&self.file);
+        let live = proxy.live();
+        let previous = live.current();
+        let mut loaded = load_again(&self.file, previous.tls.inventory());
         let Some((config, inventory)) = loaded.take() else {
             self.refuse(Refused::of(&loaded, SystemTime::now()), cause);
             return Err(Rejected::Faults(Box::new(loaded)));
         };
-        let live = proxy.live();
-        let previous = live.current();
         let next = match open(&config, inventory, &self.state, Some(&previous)) {
             Ok(next) => next,
             Err(fault) => {

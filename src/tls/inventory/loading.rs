@@ -2,35 +2,60 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Inventory;
+use super::lost::{self, Lost};
+use super::own::{self, Own};
 use super::pair::{Pair, concerns};
-use crate::diagnostic::{self, Diagnostic, Place};
+use crate::diagnostic::{self, Diagnostic, Place, Severity};
 use crate::host::{HostName, HostPattern};
 use crate::tls::directory;
-use crate::tls::identity::{Identity, Validity, told};
+use crate::tls::identity::{Identity, Validity};
+use crate::tls::kept::{Read, absolute, kept};
 use crate::tls::{CertificateFiles, Otherwise, Settings, SiteSettings};
+
+/// What the next reading keeps where it must.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    /// The pairs of sites that were without an error.
+    own: HashMap<CertificateFiles, Read>,
+    directory: PathBuf,
+    in_directory: Vec<Read>,
+}
 
 /// What has been read so far.
 pub(super) struct Loading<'a> {
     base: &'a Path,
     now: SystemTime,
+    previous: Option<&'a Record>,
     pairs: HashMap<&'a CertificateFiles, Pair>,
     /// The best certificate of each name.
     named: BTreeMap<HostPattern, Arc<Identity>>,
+    /// What was said of the pairs of sites.
+    said: HashSet<String>,
+    pub(super) record: Record,
+    /// The files of pairs that sites name.
+    pub(super) named_files: Vec<PathBuf>,
+    /// The directory, and what is in it.
+    pub(super) files: Vec<PathBuf>,
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
 impl<'a> Loading<'a> {
-    pub(super) fn new(base: &'a Path, now: SystemTime) -> Self {
+    pub(super) fn new(base: &'a Path, now: SystemTime, previous: Option<&'a Record>) -> Self {
         Self {
             base,
             now,
+            previous,
             pairs: HashMap::new(),
             named: BTreeMap::new(),
+            said: HashSet::new(),
+            record: Record::default(),
+            named_files: Vec::new(),
+            files: Vec::new(),
             diagnostics: Vec::new(),
         }
     }
@@ -38,33 +63,30 @@ impl<'a> Loading<'a> {
     pub(super) fn own_pair(&mut self, site: &'a SiteSettings) -> Option<Arc<Identity>> {
         let files = site.certificate.as_ref()?;
         let (base, now) = (self.base, self.now);
+        let paths = [&files.chain, &files.key].map(|path| base.join(path));
+        self.named_files.extend(paths);
         let pair = self
             .pairs
             .entry(files)
             .or_insert_with(|| Pair::read(files, base, now))
             .clone();
-        let at = site.at.key("certificate");
-        for finding in pair.findings {
-            self.diagnostics.push(finding.at(&at));
-        }
-        let identity = pair.identity?;
-        let bare = site
-            .hosts
+        let said = pair.findings.iter().map(|finding| &finding.message);
+        self.said.extend(said.cloned());
+        let before = self.previous.and_then(|previous| previous.own.get(files));
+        let Own { taken, mut found } = own::judge(pair, before, site, now);
+        let is_good = found
             .iter()
-            .filter(|host| !identity.covers_pattern(host));
-        let bare: Vec<_> = bare.cloned().collect();
-        if !bare.is_empty() {
-            let message = format!("the certificate does not cover {}", told(&bare));
-            self.diagnostics.push(
-                Diagnostic::error(Place::Value(at.key("chain")), message)
-                    .label(format!("covers {}", identity.told_names()))
-                    .help(
-                        "name a certificate that does; without `certificate` one is \
-                         found by its names",
-                    ),
-            );
+            .all(|found| found.severity == Severity::Warning);
+        if let (Some(taken), true) = (&taken, is_good) {
+            // Of several sites that have the pair, one may need what was before.
+            let record = self.record.own.entry(files.clone());
+            let record = record.or_insert_with(|| taken.clone());
+            if taken.at < record.at {
+                *record = taken.clone();
+            }
         }
-        Some(identity)
+        self.diagnostics.append(&mut found);
+        Some(taken?.identity)
     }
 
     pub(super) fn directory(&mut self, settings: &Settings) {
@@ -74,33 +96,58 @@ impl<'a> Loading<'a> {
                 .key("directory"),
         );
         let directory = self.base.join(&settings.directory);
-        let found = match directory::read(&directory) {
+        self.files.push(directory.clone());
+        self.record.directory = absolute(&directory);
+        let before = self
+            .previous
+            .filter(|before| before.directory == self.record.directory);
+        let before = before.map_or(&[][..], |before| &before.in_directory);
+        let mut found = match directory::read(&directory) {
             Ok(found) => found,
             Err(error) => {
                 let is_missing = error.kind() == io::ErrorKind::NotFound;
                 if settings.directory_is_required || !is_missing {
                     self.diagnostics.push(unreadable(at, &directory, &error));
+                } else if let Some(last) = before.iter().max_by_key(|read| read.at) {
+                    let fault = unreadable(at, &directory, &error);
+                    self.diagnostics.push(kept(fault, last.at));
                 }
+                before.iter().for_each(|read| self.keep(read));
                 return;
             }
         };
-        let notices = found.notices.into_iter();
+        self.files.append(&mut found.folders.clone());
+        self.files.append(&mut found.files.clone());
+        let notices = std::mem::take(&mut found.notices).into_iter();
         let mut warnings: Vec<_> = notices
             .map(|notice| Diagnostic::warning(at.clone(), notice.message).help(notice.help))
             .collect();
+        // First: of two chains of one certificate the longer one is kept.
+        let lost = Lost::new(&found);
+        for read in before.iter().filter(|read| lost.holds(&read.identity)) {
+            let mut own = self.record.own.values();
+            if !own.any(|own| own.identity.chain() == read.identity.chain()) {
+                warnings.push(lost::told(read, at.clone()));
+            }
+            self.keep(read);
+        }
         for identity in &found.identities {
             let concerns = concerns(identity, self.now).into_iter();
             warnings.extend(concerns.map(|finding| finding.warning(at.clone())));
-            self.offer(identity);
+            self.keep(&Read {
+                identity: Arc::clone(identity),
+                at: self.now,
+            });
         }
         // A pair that a site names may lie here too: what was said of it there is not said twice.
-        let told: HashSet<_> = self
-            .diagnostics
-            .iter()
-            .map(|told| told.message.clone())
-            .collect();
-        warnings.retain(|warning| !told.contains(&warning.message));
+        warnings.retain(|warning| !self.said.contains(&warning.message));
         self.diagnostics.append(&mut warnings);
+    }
+
+    /// Offers an identity of the directory, and remembers it.
+    fn keep(&mut self, read: &Read) {
+        self.offer(&read.identity);
+        self.record.in_directory.push(read.clone());
     }
 
     /// Puts an identity under those of its names that it is the best for.

@@ -23,7 +23,7 @@ pub(super) struct Finding {
     severity: Severity,
     /// `chain` or `key`.
     key: &'static str,
-    message: String,
+    pub(super) message: String,
     label: &'static str,
     help: String,
 }

@@ -8,7 +8,7 @@ use crate::tls::CertificateFiles;
 use crate::tls::identity::{Origin, day};
 use crate::tls::specimen::{Folder, Specimen};
 
-fn settings(otherwise: Otherwise, sites: &[(&str, Option<&str>)]) -> Settings {
+pub(super) fn settings(otherwise: Otherwise, sites: &[(&str, Option<&str>)]) -> Settings {
     let site = |&(host, pair): &(&str, Option<&str>)| SiteSettings {
         at: diagnostic::Path::root().key("sites").key(host),
         hosts: vec![HostPattern::parse(host).unwrap()],
@@ -53,12 +53,23 @@ fn told(folder: &Folder, diagnostics: &[Diagnostic]) -> Vec<String> {
     diagnostics.iter().map(line).collect()
 }
 
-fn load(folder: &Folder, settings: &Settings) -> (Inventory, Vec<String>) {
-    let (inventory, found) = Inventory::load(settings, folder.path(), SystemTime::now());
+pub(super) fn load(folder: &Folder, settings: &Settings) -> (Inventory, Vec<String>) {
+    let (inventory, found) = Inventory::load(settings, folder.path(), SystemTime::now(), None);
     (inventory, told(folder, &found))
 }
 
-fn shown(inventory: &Inventory, name: &str) -> String {
+/// Reads again what may have changed since.
+pub(super) fn reload(
+    folder: &Folder,
+    settings: &Settings,
+    previous: &Inventory,
+    now: SystemTime,
+) -> (Inventory, Vec<String>) {
+    let (inventory, found) = Inventory::load(settings, folder.path(), now, Some(previous));
+    (inventory, told(folder, &found))
+}
+
+pub(super) fn shown(inventory: &Inventory, name: &str) -> String {
     which(inventory.identity_for(name))
 }
 

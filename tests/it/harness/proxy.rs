@@ -82,8 +82,12 @@ impl Proxy {
         config.listen.http = vec![ListenAddress::Address(http)];
 
         let state = tempfile::tempdir().unwrap();
-        let (inventory, found) =
-            Inventory::load(&tls_settings(&config), state.path(), SystemTime::now());
+        let (inventory, found) = Inventory::load(
+            &tls_settings(&config),
+            state.path(),
+            SystemTime::now(),
+            None,
+        );
         assert!(found.is_empty(), "{found:?}");
         let ca = Arc::new(LocalCa::open(state.path(), SystemTime::now()).unwrap());
         let pem = std::fs::read(state.path().join("local-ca/ca.pem")).unwrap();
@@ -145,13 +149,14 @@ impl Proxy {
     pub(crate) fn replace_as(&self, yaml: &str, alter: impl Fn(&mut Config)) {
         let mut config = config::check(yaml, &|_| None).config.unwrap();
         alter(&mut config);
+        let live = self.running.live();
+        let before = live.current();
         let (inventory, _) = Inventory::load(
             &tls_settings(&config),
             self._state.path(),
             SystemTime::now(),
+            Some(before.tls.inventory()),
         );
-        let live = self.running.live();
-        let before = live.current();
         let tls = Tls::new(
             inventory,
             before.tls.authority().cloned(),
