@@ -8,8 +8,10 @@
 //!
 //! [`Inventory::load`] reads what lies in files, finds every fault, and keeps
 //! what it read before where a renewal is half done; [`LocalCa`] makes
-//! certificates for the other names; [`Tls`] joins both to what a listener
-//! needs. Bytes are the server's business: nothing here reads a socket. TLS 1.3 is RFC 8446, TLS 1.2 is RFC 5246 with RFC 9325's advice.
+//! certificates for the other names; [`Tickets`] let clients resume what they
+//! had, after a restart too; [`Tls`] joins all three to what a listener needs.
+//! Bytes are the server's business: nothing here reads a socket. TLS 1.3 is RFC
+//! 8446, TLS 1.2 is RFC 5246 with RFC 9325's advice.
 
 mod authority;
 mod directory;
@@ -22,12 +24,13 @@ mod pem;
 mod resolver;
 #[cfg(test)]
 mod specimen;
+mod tickets;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{self, Ticketer, cipher_suite, kx_group};
+use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedCipherSuite};
@@ -37,6 +40,7 @@ pub use identity::{Identity, Origin, Validity};
 pub use inventory::{FILES_TOLD_MAX, Inventory, Which};
 pub use local_ca::{CaFault, LocalCa};
 pub use resolver::{Chosen, take_chosen};
+pub use tickets::Tickets;
 
 use crate::diagnostic;
 use crate::host::HostPattern;
@@ -111,17 +115,16 @@ pub struct CertificateFiles {
 pub struct Tls {
     config: Arc<ServerConfig>,
     resolver: Arc<Resolver>,
+    tickets: Arc<Tickets>,
 }
 
 impl Tls {
-    /// Without an authority, names that no file covers are refused.
-    ///
-    /// The keys of session tickets are the previous one's, so that clients
-    /// resume across a reload; they change every six hours.
+    /// Without an authority, names that no file covers are refused. Clients
+    /// resume the sessions that `tickets` can open.
     pub fn new(
         inventory: Inventory,
         authority: Option<Arc<LocalCa>>,
-        previous: Option<&Self>,
+        tickets: Arc<Tickets>,
     ) -> Result<Self, rustls::Error> {
         let resolver = Arc::new(Resolver::new(inventory, authority));
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
@@ -132,15 +135,13 @@ impl Tls {
         config.ignore_client_order = true;
         config.send_tls13_tickets = TICKETS;
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = match previous {
-            Some(previous) => Arc::clone(&previous.config.ticketer),
-            None => Ticketer::new()?,
-        };
+        config.ticketer = Arc::clone(&tickets) as _;
         // RFC 8446 §8: what is sent early can be replayed.
         config.max_early_data_size = 0;
         Ok(Self {
             config: Arc::new(config),
             resolver,
+            tickets,
         })
     }
 
@@ -155,6 +156,11 @@ impl Tls {
     /// Hand it on to the next [`Tls::new`], with the leaves it has made.
     pub fn authority(&self) -> Option<&Arc<LocalCa>> {
         self.resolver.authority.as_ref()
+    }
+
+    /// Hand them on to the next [`Tls::new`], so that clients resume across a reload.
+    pub fn tickets(&self) -> &Arc<Tickets> {
+        &self.tickets
     }
 
     /// What a name gets, in any spelling of it. Issues nothing.

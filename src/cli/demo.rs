@@ -7,6 +7,8 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -21,6 +23,7 @@ use crate::diagnostic::Colour;
 use crate::observe::access_log::Format;
 use crate::rt;
 use crate::server::{Speaks, reload};
+use crate::tls::Tickets;
 
 /// The sites of the demonstration and the ports that are asked for first.
 const SITES: [(&str, u16); 3] = [
@@ -58,7 +61,8 @@ pub(super) fn run(port: u16) -> anyhow::Result<ExitCode> {
     };
     super::start_log(Format::Text);
     let listeners = run::bind(&config)?;
-    let snapshot = reload::open(&config, inventory, &state, None)?;
+    let tickets = Tickets::fleeting(SystemTime::now());
+    let snapshot = reload::open(&config, inventory, Arc::new(tickets), &state, None)?;
     let served = run::Served {
         snapshot,
         listeners,

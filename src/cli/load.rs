@@ -38,20 +38,24 @@ pub(super) fn state_directory() -> anyhow::Result<PathBuf> {
     }
 }
 
-/// The control socket of a hostmux that is started here: in
-/// `$RUNTIME_DIRECTORY`, else in the state folder.
+/// The control socket of a hostmux that is started here.
 pub(super) fn control_socket() -> anyhow::Result<PathBuf> {
+    Ok(runtime_directory()?.join("hostmux.sock"))
+}
+
+/// Where what need not outlive the machine's run is kept: the first of
+/// `$RUNTIME_DIRECTORY`, else the state folder.
+pub(super) fn runtime_directory() -> anyhow::Result<PathBuf> {
     // systemd puts `:` between several.
     let given = set("RUNTIME_DIRECTORY");
     let first = given.and_then(|given| {
         let given = given.to_str()?.split(':').next()?;
         Some(PathBuf::from(given))
     });
-    let folder = match first {
-        Some(folder) => folder,
-        None => state_directory()?,
-    };
-    Ok(folder.join("hostmux.sock"))
+    match first {
+        Some(folder) => Ok(folder),
+        None => state_directory(),
+    }
 }
 
 fn set(name: &str) -> Option<PathBuf> {

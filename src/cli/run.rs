@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,6 +19,7 @@ use crate::server::listener::Listener;
 use crate::server::reload::{Ready, Source, Start};
 use crate::server::{self, DRAIN_TIMEOUT, Server, Speaks, reload};
 use crate::snapshot::Snapshot;
+use crate::tls::Tickets;
 
 /// `strict`: a file with any fault is not served.
 pub(super) fn run(named: Option<PathBuf>, strict: bool) -> anyhow::Result<ExitCode> {
@@ -41,7 +43,8 @@ pub(super) fn run(named: Option<PathBuf>, strict: bool) -> anyhow::Result<ExitCo
     super::start_log(format);
     let limit = server::raise_descriptor_limit();
     let listeners = bind(&config)?;
-    let snapshot = reload::open(&config, inventory, &state, None)?;
+    let tickets = Tickets::open(&load::runtime_directory()?, SystemTime::now());
+    let snapshot = reload::open(&config, inventory, Arc::new(tickets), &state, None)?;
     tracing::info!(
         config = %file.display(),
         sites = config.sites.len(),

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use crate::config::{self, Checked, Config};
 use crate::diagnostic::{self, Colour, Diagnostic, Place, Span};
 use crate::snapshot::Snapshot;
-use crate::tls::{self, CaFault, Inventory, LocalCa, Tls};
+use crate::tls::{self, CaFault, Inventory, LocalCa, Tickets, Tls};
 use crate::upstream::Commons;
 use crate::upstream::sticky::Secret;
 
@@ -205,11 +205,13 @@ pub enum OpenFault {
     Panicked,
 }
 
-/// Opens what a configuration without faults names. `state`: where hostmux
-/// keeps what it makes itself. What `previous` has open stays.
+/// Opens what a configuration without faults names. `tickets`: those of
+/// `previous`, or new ones. `state`: where hostmux keeps what it makes itself.
+/// What `previous` has open stays.
 pub fn open(
     config: &Config,
     inventory: Inventory,
+    tickets: Arc<Tickets>,
     state: &Path,
     previous: Option<&Snapshot>,
 ) -> Result<Snapshot, OpenFault> {
@@ -221,8 +223,7 @@ pub fn open(
             LocalCa::open(state, SystemTime::now()).map_err(OpenFault::Authority)?,
         )),
     };
-    let before = previous.map(|previous| previous.tls.as_ref());
-    let tls = Tls::new(inventory, authority, before).map_err(OpenFault::Tls)?;
+    let tls = Tls::new(inventory, authority, tickets).map_err(OpenFault::Tls)?;
     let commons = match previous {
         Some(previous) => previous.commons.clone(),
         None => Commons::new(secret(state)),

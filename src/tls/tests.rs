@@ -76,7 +76,11 @@ impl World {
                 Some(Arc::new(LocalCa::open(self.folder.path(), now).unwrap()))
             }
         };
-        Tls::new(inventory, authority, previous).unwrap()
+        let tickets = match previous {
+            Some(previous) => previous.tickets().clone(),
+            None => Arc::new(Tickets::fleeting(now)),
+        };
+        Tls::new(inventory, authority, tickets).unwrap()
     }
 
     /// A client that trusts both CAs, as a browser would verify.

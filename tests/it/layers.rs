@@ -143,7 +143,10 @@ const ROWS: [Row; 10] = [
 /// What only these files (and those below them) may name, of what their rows allow.
 const ONLY: &[(&str, &[&str])] = &[
     ("anyhow", &["cli"]),
-    ("arc_swap", &["snapshot", "upstream/registry"]),
+    (
+        "arc_swap",
+        &["snapshot", "tls/tickets", "upstream/registry"],
+    ),
     ("aws_lc_rs", &["tls", "upstream/sticky"]),
     ("clap", &["cli"]),
     // A module of the server has the name as well.

@@ -217,7 +217,8 @@ impl Source {
             self.refuse(Refused::of(&loaded, SystemTime::now()), cause);
             return Err(Rejected::Faults(Box::new(loaded)));
         };
-        let next = match open(&config, inventory, &self.state, Some(&previous)) {
+        let tickets = previous.tls.tickets().clone();
+        let next = match open(&config, inventory, tickets, &self.state, Some(&previous)) {
             Ok(next) => next,
             Err(fault) => {
                 self.refuse(Refused::for_opening(&fault, SystemTime::now()), cause);

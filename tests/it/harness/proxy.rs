@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -14,7 +14,7 @@ use hostmux::server::listener::Listener;
 use hostmux::server::reload::{self, Source, Start};
 use hostmux::server::{Server, Speaks, raise_descriptor_limit};
 use hostmux::snapshot::Snapshot;
-use hostmux::tls::{self, Inventory, LocalCa, Otherwise, Tls};
+use hostmux::tls::{self, Inventory, LocalCa, Otherwise, Tickets, Tls};
 use hostmux::upstream::discovery::NameService;
 use hostmux::upstream::sticky::Secret;
 use hostmux::upstream::{Commons, Upstream};
@@ -35,7 +35,7 @@ pub(crate) struct Proxy {
     front: Front,
     pub(crate) http: SocketAddr,
     log: watch::Receiver<Vec<u8>>,
-    _state: tempfile::TempDir,
+    _state: State,
 }
 
 impl Proxy {
@@ -54,12 +54,36 @@ impl Proxy {
         Self::launch(yaml, true, |_| {}, NameService::default())
     }
 
+    /// The same with a state folder that is there before and after. Relative
+    /// paths are beside it.
+    pub(crate) fn commanded_in(state: &Path, yaml: &str) -> Self {
+        let state = State::Lasting(state.to_owned());
+        Self::launch_in(state, yaml, true, |_| {}, NameService::default())
+    }
+
+    /// The same without commands, so that several may share the folder.
+    pub(crate) fn start_in(state: &Path, yaml: &str) -> Self {
+        let state = State::Lasting(state.to_owned());
+        Self::launch_in(state, yaml, false, |_| {}, NameService::default())
+    }
+
     /// The same with another server for names.
     pub(crate) fn start_asking(names: NameService, yaml: &str) -> Self {
         Self::launch(yaml, false, |_| {}, names)
     }
 
     fn launch(
+        yaml: &str,
+        commanded: bool,
+        alter: impl Fn(&mut Config),
+        names: NameService,
+    ) -> Self {
+        let state = State::Passing(tempfile::tempdir().unwrap());
+        Self::launch_in(state, yaml, commanded, alter, names)
+    }
+
+    fn launch_in(
+        state: State,
         yaml: &str,
         commanded: bool,
         alter: impl Fn(&mut Config),
@@ -81,7 +105,6 @@ impl Proxy {
         config.listen.https = vec![ListenAddress::Address(https)];
         config.listen.http = vec![ListenAddress::Address(http)];
 
-        let state = tempfile::tempdir().unwrap();
         let (inventory, found) = Inventory::load(
             &tls_settings(&config),
             state.path(),
@@ -92,7 +115,8 @@ impl Proxy {
         let ca = Arc::new(LocalCa::open(state.path(), SystemTime::now()).unwrap());
         let pem = std::fs::read(state.path().join("local-ca/ca.pem")).unwrap();
         let authority = (config.certificates.otherwise == Otherwise::LocalCa).then_some(ca);
-        let tls = Tls::new(inventory, authority, None).unwrap();
+        let tickets = Arc::new(Tickets::open(state.path(), SystemTime::now()));
+        let tls = Tls::new(inventory, authority, tickets).unwrap();
 
         let (written, log) = watch::channel(Vec::new());
         let access_log = AccessLog::start(Format::Json, Lines(written)).unwrap().0;
@@ -160,7 +184,7 @@ impl Proxy {
         let tls = Tls::new(
             inventory,
             before.tls.authority().cloned(),
-            Some(&before.tls),
+            before.tls.tickets().clone(),
         )
         .unwrap();
         let commons = before.commons.clone();
@@ -180,7 +204,9 @@ impl Proxy {
         let Some(ready) = Start::read(&file, state, false).ready else {
             return false;
         };
-        let snapshot = reload::open(&ready.config, ready.inventory, state, None).unwrap();
+        let tickets = Arc::new(Tickets::open(state, SystemTime::now()));
+        let snapshot = reload::open(&ready.config, ready.inventory, tickets, state, None);
+        let snapshot = snapshot.unwrap();
         self.running.live().replace(snapshot);
         true
     }
@@ -258,6 +284,21 @@ impl Proxy {
         text.lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+}
+
+/// The folder of what a proxy makes itself.
+enum State {
+    Passing(tempfile::TempDir),
+    Lasting(PathBuf),
+}
+
+impl State {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Passing(folder) => folder.path(),
+            Self::Lasting(path) => path,
+        }
     }
 }
 
