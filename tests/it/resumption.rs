@@ -270,6 +270,35 @@ async fn the_program_resumes_after_a_restart() {
 }
 
 #[tokio::test]
+async fn the_program_tells_once_of_a_pair_that_is_half_renewed() {
+    let certificates = Certificates::of(&[&["a.test"], &["a.test"]]);
+    let backend = Backend::echo().await;
+    let more = format!("{LISTEN}certificates: {{ directory: certs }}\n");
+    let folder = folder(&[("sites.yaml", &sites(&backend, &more))]);
+    let certs = folder.path().join("certs");
+    std::fs::create_dir(&certs).unwrap();
+    let put = |from: &str, to: &str| {
+        let from = Path::new(certificates.path()).join(from);
+        std::fs::copy(from, certs.join(to)).unwrap();
+    };
+    put("0.pem", "a.pem");
+    put("0.key", "a.key");
+    let mut program = Program::start(folder.path(), &["run"], "");
+    program.listens();
+    put("1.pem", "a.pem");
+    for _ in 0..3 {
+        let socket = folder.path().join("state/hostmux.sock");
+        let mut client = Client::connect_unix(&socket).await;
+        let request = "POST /v1/reload HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}";
+        assert_eq!(client.ask(request).await.status, 200);
+    }
+    program.signal(Signal::TERM);
+    let log = program.ended().err;
+    let kept = "a.pem` does not load; the one read at ";
+    assert_eq!(log.matches(kept).count(), 1, "{log}");
+}
+
+#[tokio::test]
 async fn the_program_starts_whatever_lies_in_its_folders() {
     let backend = Backend::echo().await;
     let more = format!("{LISTEN}certificates: {{ directory: certs }}\n");

@@ -23,6 +23,8 @@ pub struct Source {
     running: Arc<tokio::sync::Mutex<Running>>,
     /// What the file was refused for, while it is.
     refused: Mutex<Option<Arc<Refused>>>,
+    /// What the last reload warned of.
+    warned: Mutex<Vec<String>>,
 }
 
 /// What was last taken over.
@@ -138,6 +140,7 @@ impl Source {
             state,
             running: Arc::new(tokio::sync::Mutex::new(Running { config, text })),
             refused: Mutex::new(refused.map(Arc::new)),
+            warned: Mutex::default(),
         }
     }
 
@@ -229,6 +232,7 @@ impl Source {
         let changes = Changes::between(&running.config, &config);
         let text = std::mem::take(&mut loaded.text);
         self.accept(&text, &changes, cause);
+        self.warn(&loaded);
         *running = Running { config, text };
         Ok(changes)
     }
@@ -259,6 +263,23 @@ impl Source {
         drop(standing);
         tell(&self.file, changes, cause, was_refused);
         keep(&self.last_good, text);
+    }
+
+    /// Tells what a file that was taken over is warned of, each thing once for
+    /// as long as it is so.
+    fn warn(&self, loaded: &Loaded) {
+        let checked = &loaded.checked;
+        let warnings = checked.found.iter();
+        let warnings = warnings.filter(|found| found.severity == Severity::Warning);
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = warnings
+            .clone()
+            .filter(|found| !warned.contains(&found.message));
+        for found in new.take(TOLD_MAX) {
+            let line = checked.places.span(&found.place).map(|span| span.line);
+            tracing::warn!(config = %self.file.display(), line, "{}", found.message);
+        }
+        *warned = warnings.map(|found| found.message.clone()).collect();
     }
 }
 
@@ -314,7 +335,7 @@ fn tell(file: &Path, changes: &Changes, cause: Cause, was_refused: bool) {
     }
 }
 
-/// Sites of one kind that a reload names each; the rest is counted.
+/// Sites of one kind, or warnings, that a reload names each; the rest is counted.
 const TOLD_MAX: usize = 20;
 
 /// Tells of a site that is not served as it is written.
