@@ -4,7 +4,7 @@
 //! served, and its own visitors get a page that says so. A fault that stands
 //! anywhere else is one of the file, which is then not taken over at all.
 
-use super::{Config, Places};
+use super::{CertificateFiles, Config, Places, SiteConfig};
 use crate::diagnostic::{Diagnostic, Place, Severity, Step};
 use crate::host::HostPattern;
 
@@ -15,6 +15,8 @@ pub struct BrokenSite {
     pub name: String,
     /// Empty for the fallback, and where the name itself is none.
     pub hosts: Vec<HostPattern>,
+    /// What its visitors are shown over TLS, as far as that can be read.
+    pub certificate: Option<CertificateFiles>,
     /// The line of its first error, from 1.
     pub line: usize,
     /// What is wrong there.
@@ -102,29 +104,111 @@ impl Config {
             }
             return Some(());
         }
-        let mut hosts = Vec::new();
-        let is_it = |site: &super::SiteConfig| site.name == name;
-        let mut there = self.fallback.take_if(|site| is_it(site)).is_some();
-        // Of two with one name nobody knows which is meant.
-        self.sites.retain(|site| {
-            if is_it(site) {
-                there = true;
-                hosts.clone_from(&site.hosts);
-            }
-            !is_it(site)
+        let is_it = |site: &mut SiteConfig| site.name == name;
+        // Of two with one name nobody knows which is meant: all go.
+        let named = self.sites.extract_if(.., is_it).last();
+        let taken = named.or_else(|| self.fallback.take_if(is_it))?;
+        self.broken.push(BrokenSite {
+            name: taken.name,
+            hosts: taken.hosts,
+            certificate: taken.certificate,
+            line,
+            message: message.to_owned(),
         });
-        there.then(|| {
-            self.broken.push(BrokenSite {
-                name: name.to_owned(),
-                hosts,
-                line,
-                message: message.to_owned(),
-            });
-        })
+        Some(())
     }
 
     /// Whether a site is broken, so that it is not served as written.
     pub fn is_degraded(&self) -> bool {
         !self.broken.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Checked, check};
+
+    fn read(text: &str) -> Checked {
+        check(text, &|_| None)
+    }
+
+    /// Who is broken by a text, where and why; `None`: the file as a whole.
+    fn broken(text: &str) -> Option<Vec<(String, usize, String)>> {
+        let config = read(text).config?;
+        let told = config.broken.into_iter();
+        Some(
+            told.map(|site| (site.name, site.line, site.message))
+                .collect(),
+        )
+    }
+
+    #[track_caller]
+    fn breaks(text: &str, want: &[(&str, usize)]) {
+        let got = broken(text).unwrap_or_else(|| panic!("nothing is served of {text:?}"));
+        let got: Vec<(&str, usize)> = got
+            .iter()
+            .map(|(name, line, _)| (name.as_str(), *line))
+            .collect();
+        assert_eq!(got, want, "{text:?}");
+    }
+
+    #[test]
+    fn a_fault_is_that_of_the_site_it_stands_in() {
+        breaks("sites:\n  a.test: 1\n", &[]);
+        breaks("sites:\n  a.test: 1\n  b.test: 2O\n", &[("b.test", 3)]);
+        breaks(
+            "sites:\n  a.test:\n    upstream: 1\n    hots: on\n  b.test: 2\n",
+            &[("a.test", 4)],
+        );
+        breaks("sites:\n  a.test: 1\nfallback: 0\n", &[("fallback", 3)]);
+        breaks(
+            "sites:\n  a.test: 1\n  b.test:\n  upstream: 2\n",
+            &[("b.test", 4), ("upstream", 4)],
+        );
+        // Of two spellings of a name the first one has it.
+        breaks("sites:\n  a.test: 1\n  A.test: 2\n", &[("A.test", 3)]);
+        breaks(
+            "sites:\n  b.test: 2\n  a.test: 1\n  a.test: 1\n",
+            &[("a.test", 4)],
+        );
+    }
+
+    #[test]
+    fn a_fault_that_is_no_sites_own_is_the_files() {
+        for text in [
+            "sites:\n  a.test: 1\nlisten: 1\n",
+            "sites:\n  a.test: 1\ndefaults: { hots: on }\n",
+            "sites:\n  a.test: 1\nlog: 1\n",
+            "sites:\n  a.test: 1\n  b.test: [1\n",
+            "sites:\n  a.test: 1\n\tb.test: 1\n",
+            "sites:\n  a.test: 1\n  fallback: 1\n",
+            // Nothing would be left.
+            "sites:\n  a.test: 0\n",
+            "",
+        ] {
+            assert!(broken(text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_broken_site_shows_its_own_certificate() {
+        let pair = "certificate: { chain: b.pem, key: b.key }";
+        let of = |upstream: &str| {
+            let text = format!(
+                "sites:\n  a.test: {{ upstream: 1, certificate: {{ chain: a.pem, key: a.key }} }}\n  \
+                 b.test: {{ upstream: {upstream}, {pair} }}\n  c.test:\n"
+            );
+            let broken = read(&text).config.unwrap().broken;
+            let chains = broken.into_iter().map(|site| {
+                let chain = site.certificate.map(|pair| pair.chain);
+                (site.name, chain)
+            });
+            chains.collect::<Vec<_>>()
+        };
+        let mut want = vec![("b.test".to_owned(), Some("b.pem".into()))];
+        want.push(("c.test".to_owned(), None));
+        assert_eq!(of("0"), want);
+        want.swap(0, 1);
+        assert_eq!(of("1, hots: on"), want);
     }
 }

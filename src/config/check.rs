@@ -23,7 +23,9 @@ use self::policy::is_absent;
 use super::broken::{self, BrokenSite};
 use super::file::{Entries, File, Shape, Value};
 use super::locate::{self, Located, Places};
-use super::{Certificates, Config, FILE_BYTES_MAX, Listen, Log, LogFormat, Otherwise};
+use super::{
+    CertificateFiles, Certificates, Config, FILE_BYTES_MAX, Listen, Log, LogFormat, Otherwise,
+};
 use crate::diagnostic::{Colour, Diagnostic, Entry, Path, Place, Severity, Source};
 use crate::host::HostPattern;
 use crate::tls::AuthoritySettings;
@@ -130,6 +132,7 @@ pub fn check(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Checked {
         listen: None,
         authorities: Vec::new(),
         broken: Vec::new(),
+        certificate: None,
     };
     let config = file.and_then(|file| check.document(&file, text));
     let mut checked = Checked {
@@ -189,6 +192,8 @@ struct Check<'a> {
     authorities: Vec<AuthoritySettings>,
     /// Sites of which nothing can be made.
     broken: Vec<BrokenSite>,
+    /// The certificate of the site that was read last.
+    certificate: Option<CertificateFiles>,
 }
 
 /// What is wrong with a text, still without its place.
@@ -278,7 +283,8 @@ impl Check<'_> {
             let at = top.key("fallback");
             let site = self.site("fallback", Vec::new(), fallback, &at, &policies);
             if site.is_none() {
-                self.breaks("fallback", Vec::new(), &at);
+                let certificate = self.certificate.take();
+                self.breaks("fallback", Vec::new(), certificate, &at);
             }
             site
         });

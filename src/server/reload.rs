@@ -176,7 +176,7 @@ fn tls_settings(config: &Config) -> tls::Settings {
     let broken = config.broken.iter().map(|site| tls::SiteSettings {
         at: diagnostic::Path::root().key("sites").key(&site.name),
         hosts: site.hosts.clone(),
-        certificate: None,
+        certificate: site.certificate.clone(),
     });
     tls::Settings {
         directory: config.certificates.directory.clone(),

@@ -41,7 +41,7 @@ impl Check<'_> {
             let at = at.key(name);
             if self.is_no_host(entries, n, &at) {
                 if host::is_key_of_a_site(name) {
-                    self.breaks(name, Vec::new(), &at);
+                    self.breaks(name, Vec::new(), None, &at);
                 }
                 continue;
             }
@@ -71,25 +71,35 @@ impl Check<'_> {
             if matches!(written, Shape::Other(Value::Null)) && (pattern.is_none() || next_is_a_key)
             {
                 // What was told, or is told next, is why nothing stands behind it.
-                self.breaks(name, pattern.into_iter().collect(), &at);
+                self.breaks(name, pattern.into_iter().collect(), None, &at);
                 continue;
             }
             // Judged whether or not its name is right.
             let hosts: Vec<HostPattern> = pattern.into_iter().collect();
             match self.site(name, hosts.clone(), written, &at, defaults) {
                 Some(site) if !hosts.is_empty() => sites.push(site),
-                Some(_) | None => self.breaks(name, hosts, &at),
+                Some(_) | None => {
+                    let certificate = self.certificate.take();
+                    self.breaks(name, hosts, certificate, &at);
+                }
             }
         }
         Some(sites)
     }
 
     /// Nothing can be made of a site; why is told with its faults.
-    pub(super) fn breaks(&mut self, name: &str, hosts: Vec<HostPattern>, at: &Path) {
+    pub(super) fn breaks(
+        &mut self,
+        name: &str,
+        hosts: Vec<HostPattern>,
+        certificate: Option<CertificateFiles>,
+        at: &Path,
+    ) {
         let line = self.line(at);
         self.broken.push(BrokenSite {
             name: name.to_owned(),
             hosts,
+            certificate,
             line,
             message: String::new(),
         });
@@ -240,6 +250,7 @@ impl Check<'_> {
         defaults: &Policies,
     ) -> Option<SiteConfig> {
         let line = self.line(at);
+        self.certificate = None;
         let mut site = SiteConfig {
             name: name.to_owned(),
             hosts,
@@ -275,6 +286,7 @@ impl Check<'_> {
             Some(_) | None => Some(self.target(name, written, at)),
         };
         let certificate = self.certificate(&written.certificate, &at.key("certificate"));
+        self.certificate = certificate.clone().flatten();
         let mut routes = below?;
         if let Some(target) = own {
             let own = policies.route(PathPrefix::root(), line, target?, false);
