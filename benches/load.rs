@@ -1,4 +1,5 @@
-//! `load`: the load generator of `scripts/bench` and `scripts/failover`, and a small backend.
+//! `load`: the load generator of `scripts/bench`, `scripts/failover` and `scripts/reload-bench`,
+//! and a small backend.
 //!
 //! It is built as a bench target so that it ships with nothing. It is not a
 //! benchmark by itself: without arguments (so also under `cargo bench`) it
@@ -33,6 +34,8 @@ mod connections;
 mod http2;
 #[path = "load/idle.rs"]
 mod idle;
+#[path = "load/lasting.rs"]
+mod lasting;
 #[path = "load/pacer.rs"]
 mod pacer;
 #[path = "load/requests.rs"]
@@ -43,6 +46,8 @@ mod run;
 mod steady;
 #[path = "load/stream.rs"]
 mod stream;
+#[path = "load/told.rs"]
+mod told;
 #[path = "load/transfer.rs"]
 mod transfer;
 #[path = "load/websocket.rs"]
@@ -54,7 +59,7 @@ use stream::Target;
 #[derive(Parser)]
 #[command(
     name = "load",
-    about = "Load generator and backend of scripts/bench and scripts/failover",
+    about = "Load generator and backend of scripts/bench, failover and reload-bench",
     long_about = None
 )]
 struct Arguments {
@@ -140,12 +145,19 @@ enum Command {
         #[command(flatten)]
         extent: Extent,
     },
-    /// GETs and POSTs at a fixed rate over HTTP/1.1 and HTTP/2, each one checked; those that failed are told
+    /// GETs and POSTs at a fixed rate over HTTP/1.1, HTTP/2 and new connections, each one checked; those that failed are told
     Steady {
         #[command(flatten)]
         target: Target,
         #[command(flatten)]
         steady: steady::Steady,
+    },
+    /// WebSockets and event streams that stay open, all that comes over them checked; those that ended are told
+    Lasting {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        lasting: lasting::Lasting,
     },
     /// Backend that swallows uploads and echoes WebSocket messages
     Backend(Backend),
@@ -229,6 +241,7 @@ fn run() -> Result<()> {
             run::run(&extent, websocket::PingPong::new(target)?)
         }
         Some(Command::Steady { target, steady }) => steady::run(&target, &steady),
+        Some(Command::Lasting { target, lasting }) => lasting::run(&target, &lasting),
         Some(Command::Backend(Backend { listen, threads })) => {
             backend::serve(listen, threads.unwrap_or_else(run::cores))
         }

@@ -1,49 +1,86 @@
-//! HTTP/1.1: one request after another over a connection.
+//! HTTP/1.1: one request after another, over a connection that is kept or a new one for each.
 
 use std::{future::poll_fn, pin::Pin, rc::Rc, task::Poll, time::Instant};
 
 use anyhow::{Context, Error, Result, ensure};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
     sync::mpsc::UnboundedReceiver,
+    task::yield_now,
     time::timeout,
 };
-use tokio_rustls::client::TlsStream;
 
-use super::{ANSWER_WITHIN, Load, Request, check, dial::Dial};
+use super::{
+    ANSWER_WITHIN, Client, Load, Request, check,
+    dial::{Dial, Wire},
+    ledger::Happened,
+};
 use crate::answer;
 
 pub(super) struct Connection {
     dial: Dial,
+    client: Client,
     /// Absent: the next request dials.
-    stream: Option<TlsStream<TcpStream>>,
+    stream: Option<Box<dyn Wire>>,
 }
 
 impl Connection {
-    pub(super) async fn open(dial: Dial) -> Result<Self> {
-        let stream = Some(dial.connect().await?);
-        Ok(Self { dial, stream })
+    /// Opens what is to be kept.
+    pub(super) async fn open(dial: Dial, client: Client, all: &Load) -> Result<Self> {
+        let mut connection = Self {
+            dial,
+            client,
+            stream: None,
+        };
+        if client == Client::Http1 {
+            connection.stream = Some(connection.connect(all).await?);
+        }
+        Ok(connection)
     }
 
     pub(super) async fn work(mut self, all: Rc<Load>, mut turns: UnboundedReceiver<Instant>) {
         while let Some(request) = all.due(&mut turns).await {
             let began = Instant::now();
-            let answered = timeout(ANSWER_WITHIN, self.exchange(&all.host, &request))
+            let answered = timeout(ANSWER_WITHIN, self.exchange(&all, &request))
                 .await
                 .map_err(Error::from)
                 .flatten();
-            all.ledger.end(&request, "h1", began, answered);
+            all.ledger.end(&request, self.client, began, answered);
+            if self.client == Client::New {
+                self.close().await;
+            }
         }
     }
 
+    async fn close(&mut self) {
+        if let Some(mut stream) = self.stream.take() {
+            // Whether the end arrives is not what is asked about.
+            let _ = timeout(ANSWER_WITHIN, stream.shutdown()).await;
+        }
+    }
+
+    async fn connect(&self, all: &Load) -> Result<Box<dyn Wire>> {
+        let stream = self.dial.connect().await?;
+        all.ledger.count(self.client, Happened::Opened);
+        Ok(stream)
+    }
+
+    /// The connection that was kept, if it still takes a request.
+    async fn kept(&mut self, all: &Load) -> Option<Box<dyn Wire>> {
+        let kept = still_open(self.stream.take()?).await;
+        if kept.is_none() {
+            all.ledger.count(self.client, Happened::Closed);
+        }
+        kept
+    }
+
     /// Keeps the connection only if it can take another request.
-    async fn exchange(&mut self, host: &str, request: &Request) -> Result<()> {
-        let mut stream = match still_open(self.stream.take()).await {
+    async fn exchange(&mut self, all: &Load, request: &Request) -> Result<()> {
+        let mut stream = match self.kept(all).await {
             Some(stream) => stream,
-            None => self.dial.connect().await?,
+            None => self.connect(all).await?,
         };
-        stream.write_all(&bytes(host, request)).await?;
+        stream.write_all(&bytes(&all.host, request)).await?;
         let mut came = Vec::new();
         let head = loop {
             if let Some(head) = answer::parse(&came)? {
@@ -56,8 +93,9 @@ impl Connection {
             receive(&mut stream, &mut came).await?;
         }
         ensure!(came.len() == whole, "more came than the answer's length");
-        if !head.closes {
-            self.stream = Some(stream);
+        match head.closes {
+            true => all.ledger.count(self.client, Happened::Told),
+            false => self.stream = Some(stream),
         }
         check(request, head.status, &came[head.long..])
     }
@@ -74,8 +112,8 @@ fn bytes(host: &str, request: &Request) -> Vec<u8> {
 }
 
 /// The connection, if nothing has come over it since the last answer, not even its end.
-async fn still_open(stream: Option<TlsStream<TcpStream>>) -> Option<TlsStream<TcpStream>> {
-    let mut stream = stream?;
+async fn still_open(mut stream: Box<dyn Wire>) -> Option<Box<dyn Wire>> {
+    yield_now().await; // what has come by now is seen
     let mut byte = [0];
     let mut byte = ReadBuf::new(&mut byte);
     let nothing = poll_fn(|cx| {
@@ -85,7 +123,7 @@ async fn still_open(stream: Option<TlsStream<TcpStream>>) -> Option<TlsStream<Tc
     nothing.await.then_some(stream)
 }
 
-async fn receive(stream: &mut TlsStream<TcpStream>, came: &mut Vec<u8>) -> Result<()> {
+async fn receive(stream: &mut Box<dyn Wire>, came: &mut Vec<u8>) -> Result<()> {
     let long = stream
         .read_buf(came)
         .await

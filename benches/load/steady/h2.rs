@@ -4,66 +4,117 @@ use std::{rc::Rc, time::Instant};
 
 use anyhow::{Context, Error, Result};
 use bytes::Bytes;
-use h2::client::SendRequest;
-use tokio::{sync::mpsc::UnboundedReceiver, task::JoinSet, time::timeout};
+use h2::{Reason, client::SendRequest};
+use tokio::{
+    sync::{Mutex, mpsc::UnboundedReceiver},
+    task::{AbortHandle, JoinSet, spawn_local},
+    time::timeout,
+};
 
-use super::{ANSWER_WITHIN, Load, Request, check, dial::Dial};
+use super::{ANSWER_WITHIN, Client, Load, Request, check, dial::Dial, ledger::Happened};
+
+/// How often a request is sent at most, if it comes back unserved.
+const SENT_MAX: usize = 3;
 
 pub(super) struct Connection {
     dial: Dial,
+    /// Held while dialling, so that one does for all.
+    now: Mutex<Open>,
+}
+
+#[derive(Clone)]
+struct Open {
     requests: SendRequest<Bytes>,
-    /// What moves the connections' bytes.
-    moving: JoinSet<()>,
+    moving: Rc<Moving>,
+}
+
+/// What moves a connection's bytes. It ends with the last request: after a GOAWAY the
+/// library may keep a connection open for a stream that came back unserved.
+struct Moving(AbortHandle);
+
+impl Drop for Moving {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Connection {
-    pub(super) async fn open(dial: Dial) -> Result<Self> {
-        let mut moving = JoinSet::new();
-        let requests = connect(&dial, &mut moving).await?;
-        Ok(Self {
-            dial,
-            requests,
-            moving,
-        })
+    pub(super) async fn open(dial: Dial, all: &Load) -> Result<Self> {
+        let now = Mutex::new(connect(&dial, all).await?);
+        Ok(Self { dial, now })
     }
 
-    pub(super) async fn work(mut self, all: Rc<Load>, mut turns: UnboundedReceiver<Instant>) {
+    pub(super) async fn work(self, all: Rc<Load>, mut turns: UnboundedReceiver<Instant>) {
+        let connection = Rc::new(self);
         let mut asking = JoinSet::new();
         while let Some(request) = all.due(&mut turns).await {
             let began = Instant::now();
-            let requests = timeout(ANSWER_WITHIN, self.ready()).await;
-            let all = all.clone();
+            let (connection, all) = (connection.clone(), all.clone());
             asking.spawn_local(async move {
-                let answered = match requests.map_err(Error::from).flatten() {
-                    Ok(requests) => timeout(ANSWER_WITHIN, ask(requests, &all.host, &request))
-                        .await
-                        .map_err(Error::from)
-                        .flatten(),
-                    Err(error) => Err(error),
-                };
-                all.ledger.end(&request, "h2", began, answered);
+                let answered = timeout(ANSWER_WITHIN, connection.exchange(&all, &request))
+                    .await
+                    .map_err(Error::from)
+                    .flatten();
+                all.ledger.end(&request, Client::Http2, began, answered);
             });
         }
         while asking.join_next().await.is_some() {}
     }
 
-    /// Dials again if the connection takes no more requests.
-    async fn ready(&mut self) -> Result<SendRequest<Bytes>> {
-        if let Ok(requests) = self.requests.clone().ready().await {
-            return Ok(requests);
+    /// Sends a request again that was not looked at, as every client does (RFC 9113 §8.7).
+    async fn exchange(&self, all: &Load, request: &Request) -> Result<()> {
+        let mut sent = 0;
+        loop {
+            let open = self.ready(all).await?;
+            sent += 1;
+            match ask(open.requests, &all.host, request).await {
+                Err(failure) if sent < SENT_MAX && is_unserved(&failure) => {
+                    all.ledger.count(Client::Http2, Happened::Unserved);
+                }
+                answered => return answered,
+            }
         }
-        self.requests = connect(&self.dial, &mut self.moving).await?;
-        Ok(self.requests.clone())
+    }
+
+    /// Dials again if the connection takes no more requests.
+    async fn ready(&self, all: &Load) -> Result<Open> {
+        let mut now = self.now.lock().await;
+        let ended = match now.requests.clone().ready().await {
+            Ok(requests) => {
+                let moving = now.moving.clone();
+                return Ok(Open { requests, moving });
+            }
+            Err(ended) if ended.is_go_away() && ended.is_remote() => Happened::Told,
+            Err(_) => Happened::Closed,
+        };
+        all.ledger.count(Client::Http2, ended);
+        *now = connect(&self.dial, all).await?;
+        Ok(now.clone())
     }
 }
 
-async fn connect(dial: &Dial, moving: &mut JoinSet<()>) -> Result<SendRequest<Bytes>> {
+async fn connect(dial: &Dial, all: &Load) -> Result<Open> {
     let (requests, connection) = h2::client::handshake(dial.connect().await?).await?;
-    moving.spawn_local(async move {
+    all.ledger.count(Client::Http2, Happened::Opened);
+    let moving = spawn_local(async move {
         // How it ended is told to each of its requests.
         let _ = connection.await;
     });
-    Ok(requests)
+    let moving = Rc::new(Moving(moving.abort_handle()));
+    Ok(Open { requests, moving })
+}
+
+/// Whether the other side says that it has not looked at the request: its stream is behind
+/// the last one of a GOAWAY, or was refused.
+fn is_unserved(failure: &Error) -> bool {
+    failure.downcast_ref::<h2::Error>().is_some_and(|failure| {
+        failure.is_remote()
+            && match failure.reason() {
+                Some(Reason::NO_ERROR) => failure.is_go_away(),
+                Some(Reason::REFUSED_STREAM) => failure.is_reset(),
+                _ => false,
+            }
+    })
 }
 
 async fn ask(mut requests: SendRequest<Bytes>, host: &str, request: &Request) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -9,6 +10,7 @@ use anyhow::Error;
 use bytes::Bytes;
 use http::Method;
 
+use super::Client;
 use crate::pacer::throw;
 
 /// What [`Ledger`] throws, as `of` in [`throw`]: not the dice of the pacer.
@@ -50,7 +52,29 @@ pub(super) struct Ledger {
     next: Cell<u64>,
     gets: RefCell<Count>,
     others: RefCell<Count>,
+    clients: RefCell<BTreeMap<Client, Connections>>,
     failures: RefCell<Vec<serde_json::Value>>,
+}
+
+/// What a client saw of its connections, besides failed requests.
+pub(super) enum Happened {
+    Opened,
+    /// The other side has said that it is the end: `Connection: close`, GOAWAY.
+    Told,
+    /// It closed the connection between two requests, and had not said so.
+    Closed,
+    /// It gave a request back that it has not looked at (HTTP/2).
+    Unserved,
+}
+
+#[derive(Default, serde::Serialize)]
+struct Connections {
+    sent: u64,
+    failed: u64,
+    opened: u64,
+    told: u64,
+    closed: u64,
+    unserved: u64,
 }
 
 #[derive(Default)]
@@ -80,6 +104,7 @@ impl Ledger {
             next: Cell::default(),
             gets: RefCell::default(),
             others: RefCell::default(),
+            clients: RefCell::default(),
             failures: RefCell::default(),
         }
     }
@@ -99,11 +124,22 @@ impl Ledger {
         Request { number, method }
     }
 
+    pub(super) fn count(&self, client: Client, happened: Happened) {
+        let mut clients = self.clients.borrow_mut();
+        let connections = clients.entry(client).or_default();
+        *match happened {
+            Happened::Opened => &mut connections.opened,
+            Happened::Told => &mut connections.told,
+            Happened::Closed => &mut connections.closed,
+            Happened::Unserved => &mut connections.unserved,
+        } += 1;
+    }
+
     /// Counts a request that has ended, after so long.
     pub(super) fn end(
         &self,
         request: &Request,
-        protocol: &str,
+        client: Client,
         began: Instant,
         answered: Result<(), Error>,
     ) {
@@ -113,6 +149,9 @@ impl Ledger {
         };
         let took = began.elapsed();
         count.sent += 1;
+        let mut clients = self.clients.borrow_mut();
+        let connections = clients.entry(client).or_default();
+        connections.sent += 1;
         let Err(failure) = answered else {
             if took > count.slowest.0 {
                 count.slowest = (took, request.path());
@@ -120,11 +159,12 @@ impl Ledger {
             return;
         };
         count.failed += 1;
+        connections.failed += 1;
         let start = self.start.get().unwrap_or(began);
         self.failures.borrow_mut().push(serde_json::json!({
             "method": request.method.as_str(),
             "path": request.path(),
-            "protocol": protocol,
+            "protocol": client,
             "at_s": began.saturating_duration_since(start).as_secs_f64(),
             "took_s": took.as_secs_f64(),
             "why": format!("{failure:#}"),
@@ -135,6 +175,7 @@ impl Ledger {
         serde_json::json!({
             "GET": self.gets.borrow().report(),
             "POST": self.others.borrow().report(),
+            "clients": *self.clients.borrow(),
             "failures": *self.failures.borrow(),
         })
     }
