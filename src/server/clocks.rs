@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may lie idle.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// The same once the connection was told that it ends.
+/// The same once no more than one request is waited for: the process ends, or
+/// the client was told that the connection does.
 pub(super) const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a client may take nothing of what waits for it.
 pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -91,14 +92,16 @@ impl Clocks {
         if begun { self.judge(now).ok() } else { None }
     }
 
-    /// The client was told that the connection ends: once idle, it need not stay so for long.
-    pub(super) fn hurry(&mut self) {
-        self.idle_timeout = FAREWELL_TIMEOUT;
+    /// The connection ends: once idle, it need not stay so for long. Whether
+    /// that is news.
+    pub(super) fn hurry(&mut self) -> bool {
+        std::mem::replace(&mut self.idle_timeout, FAREWELL_TIMEOUT) != FAREWELL_TIMEOUT
     }
 
     /// Which clock has struck by now; else when the next one may.
     pub(super) fn judge(&self, now: Instant) -> Result<Instant, Struck> {
-        let idle = (!self.last.busy && !self.last.blocked)
+        // Whoever has begun to ask has the time of a head.
+        let idle = (!self.last.busy && !self.last.blocked && self.head_since.is_none())
             .then_some((self.idle_since + self.idle_timeout, Struck::Idle));
         let head = self
             .head_since
@@ -178,6 +181,21 @@ mod tests {
         run.at(30, |seen| seen.busy = false);
         assert_eq!(run.judge(31), Ok(32));
         assert_eq!(run.judge(32), Err(Struck::Idle));
+        let mut idle = Run::new();
+        idle.clocks.hurry();
+        assert_eq!(idle.judge(70), Err(Struck::Idle), "it was idle for long");
+    }
+
+    /// A request that began just before it had 2 s of a head's 10.
+    #[test]
+    fn a_head_that_begins_while_its_connection_ends_has_its_time() {
+        let mut run = Run::new();
+        run.at(10, |seen| (seen.busy, seen.served) = (true, 1));
+        run.at(11, |seen| seen.busy = false);
+        assert!(run.clocks.hurry() && !run.clocks.hurry());
+        run.at(12, |seen| seen.begun = true);
+        assert_eq!(run.judge(13), Ok(22));
+        assert_eq!(run.judge(22), Err(Struck::Head));
     }
 
     #[test]

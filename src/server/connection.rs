@@ -188,6 +188,17 @@ impl Driver {
         self.wait.reset(FAREWELL_TIMEOUT);
     }
 
+    /// The process ends, and the client cannot be told: its next request may be
+    /// on its way. It is waited for [`FAREWELL_TIMEOUT`] from the last exchange,
+    /// or the beginning; who was idle for longer is let go with the next tick,
+    /// when what has come by now has been heard of.
+    pub(super) fn end_soon(&mut self) {
+        if self.clocks.hurry() {
+            let now = Instant::now();
+            self.wait.reset_to(self.clocks.judge(now).unwrap_or(now));
+        }
+    }
+
     /// Once more the time that a client has to hear that the connection ends.
     pub(super) fn await_farewell(&mut self) {
         self.wait.reset(HEAR_TIMEOUT);

@@ -113,6 +113,9 @@ impl Connection {
             match poll(cx) {
                 Poll::Ready(ready) => Poll::Ready(Ok(ready)),
                 Poll::Pending => {
+                    if driver.worker.is_draining() {
+                        driver.end_soon();
+                    }
                     let begun = inbound.borrow().has_begun();
                     driver.after(cx, begun).map(Err)
                 }
@@ -124,7 +127,6 @@ impl Connection {
     /// The next request's head; `None` when there is none to come.
     async fn head(&mut self) -> Result<Option<Head>, Ended> {
         let inbound = self.inbound.clone();
-        let worker = self.driver.worker.clone();
         let io = self.driver.io.clone();
         self.turn(move |cx| {
             // A client that asks and does not read waits for itself, and one
@@ -136,14 +138,8 @@ impl Connection {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let mut inbound = inbound.borrow_mut();
-            match inbound.poll_head(cx) {
-                Poll::Ready(Ok(head)) => Poll::Ready(head),
-                Poll::Ready(Err(_)) => Poll::Ready(None),
-                // What has arrived is read first; a head that was begun is waited for.
-                Poll::Pending if worker.is_draining() && !inbound.has_begun() => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            }
+            let polled = inbound.borrow_mut().poll_head(cx);
+            polled.map(|head| head.unwrap_or_default())
         })
         .await
     }

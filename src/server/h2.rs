@@ -115,6 +115,10 @@ impl Session {
                 .turn(|cx, session| {
                     let polled = session.poll(cx, &mut connection);
                     if polled.is_pending() && session.driver.worker.is_draining() {
+                        if session.awaits_first() {
+                            session.driver.end_soon();
+                            return polled;
+                        }
                         session.say_farewell(&mut connection);
                         return session.poll(cx, &mut connection);
                     }
@@ -131,7 +135,9 @@ impl Session {
                 // GOAWAY first, so that no request is lost on its way here.
                 Err(Ended::Struck(Struck::Idle)) if !self.farewell => {
                     self.say_farewell(&mut connection);
-                    self.driver.await_farewell();
+                    if !self.driver.worker.is_draining() {
+                        self.driver.await_farewell();
+                    }
                 }
                 ended => return ended,
             }
@@ -159,6 +165,12 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Whether a connection that was just made has yet to bring its first
+    /// request, which is on its way.
+    fn awaits_first(&self) -> bool {
+        !self.farewell && self.peer.tie.served.get() == 0
     }
 
     fn say_farewell(&mut self, connection: &mut Connection<Metered, Bytes>) {

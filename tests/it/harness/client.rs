@@ -25,6 +25,11 @@ impl Client {
     /// A plain connection to an address.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = within(TcpStream::connect(address)).await.unwrap();
+        Self::of(stream)
+    }
+
+    /// A plain connection that stands.
+    pub(crate) fn of(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         let socket = handle(&stream);
         Self::new(stream, socket)
