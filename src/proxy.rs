@@ -12,6 +12,7 @@ mod guard;
 pub mod headers;
 mod hold;
 pub mod intake;
+pub mod lasting;
 mod lookout;
 pub mod origin;
 mod prefix;
@@ -36,6 +37,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 
 use self::intake::Intake;
+use self::lasting::{Lasting, Lastings};
 use self::origin::Origin;
 use self::reply::Form;
 use self::strict::Admitted;
@@ -88,9 +90,17 @@ pub struct Tie {
     switched: RefCell<Option<Box<Wire>>>,
     /// After a 101: what the connection (or stream) becomes behind its answer.
     pub tunnel: RefCell<Option<Tunnel>>,
+    /// Exchanges under way that never end by themselves.
+    pub lasting: Lastings,
 }
 
 impl Tie {
+    /// Whether all that is under way, and something is, never ends by itself.
+    pub fn only_lasts(&self) -> bool {
+        let busy = self.busy.get() as usize;
+        busy > 0 && busy == self.lasting.count()
+    }
+
     /// Gives up what was to become a tunnel, if anything.
     pub fn abandon(&self) {
         // Taken first, dropped then: their ends may look at the tie.
@@ -103,6 +113,7 @@ impl Tie {
 pub struct Tunnel {
     pub wire: Box<Wire>,
     pub watch: Watch,
+    pub lasting: Lasting,
 }
 
 /// What answers requests. Outlives snapshots; one a process, shared by all threads.

@@ -27,13 +27,14 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use self::background::Background;
-use self::listener::Listener;
+use self::listener::{Listener, Queue};
 use self::noise::Noise;
 use self::reload::Source;
 use self::worker::{Census, Job};
 use crate::proxy::Proxy;
 
 pub use self::connection::Speaks;
+pub use self::tunnel::GOODBYE_TIMEOUT;
 pub use self::worker::DRAIN_TIMEOUT;
 
 /// Descriptors that are not for connections: files, sockets of our own, runtimes.
@@ -41,6 +42,17 @@ const DESCRIPTORS_RESERVED: u64 = 64;
 
 /// More descriptors than one machine's front door has a use for.
 const DESCRIPTORS_ENOUGH: u64 = 1 << 19;
+
+/// Why a process drains, and so what becomes of connections that never end by
+/// themselves: tunnels (WebSockets) and event streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// Nobody serves meanwhile, so that they must not hold it up: they are told
+    /// to come back as soon as all else has ended.
+    Stop,
+    /// Another process serves: they live on until the end of the drain.
+    Upgrade,
+}
 
 /// A running server.
 pub struct Server {
@@ -91,25 +103,51 @@ impl Server {
     /// Accepts nothing more and finishes what runs, for at most `timeout`;
     /// what is left then is closed. Gives the number of connections that had to be.
     ///
+    /// A WebSocket is closed with 1001 (RFC 6455 §7.4.1), for which its two
+    /// sides have [`GOODBYE_TIMEOUT`] more.
+    ///
     /// Dropping the future leaves the threads to it; the process's end ends them.
-    pub async fn drain(mut self, timeout: Duration) -> usize {
+    pub async fn drain(mut self, why: Drain, timeout: Duration) -> usize {
         let until = Instant::now() + timeout;
         self.census.ending.store(true, Ordering::Relaxed);
+        let queue = match why {
+            Drain::Stop => Queue::Taken,
+            Drain::Upgrade => Queue::Left,
+        };
         let mut stopping = Vec::new();
         for worker in &self.workers {
             let (done, stopped) = oneshot::channel();
-            if worker.send(Job::StopAccepting(done)).is_ok() {
+            if worker.send(Job::StopAccepting { queue, done }).is_ok() {
                 stopping.push(stopped);
             }
         }
         for stopped in stopping {
             let _ = stopped.await;
         }
-        let mut pending = Vec::new();
+        let (mut resting, mut leaving, mut pending) = (Vec::new(), Vec::new(), Vec::new());
         for worker in &self.workers {
+            let (quiet, rests) = oneshot::channel();
+            let (leave, told) = oneshot::channel();
             let (done, drained) = oneshot::channel();
-            if worker.send(Job::Drain { until, done }).is_ok() {
+            let order = worker::Drain {
+                until,
+                quiet,
+                leave: told,
+                done,
+            };
+            if worker.send(Job::Drain(order)).is_ok() {
+                resting.push(rests);
+                leaving.push(leave);
                 pending.push(drained);
+            }
+        }
+        if why == Drain::Stop {
+            // Of all threads: while one has a download, tunnels of others live too.
+            for rests in resting {
+                let _ = rests.await;
+            }
+            for leave in leaving.drain(..) {
+                let _ = leave.send(());
             }
         }
         let mut left = 0;

@@ -17,7 +17,7 @@ use crate::rt::date;
 use crate::server::control::Socket;
 use crate::server::listener::Listener;
 use crate::server::reload::{Ready, Source, Start};
-use crate::server::{self, DRAIN_TIMEOUT, Server, Speaks, reload};
+use crate::server::{self, DRAIN_TIMEOUT, Drain, Server, Speaks, reload};
 use crate::snapshot::Snapshot;
 use crate::tls::Tickets;
 
@@ -170,7 +170,7 @@ pub(super) fn serve(
         let name = signals.next().await;
         tracing::info!(signal = name, drain_s = DRAIN_TIMEOUT.as_secs(), "draining");
         let left = tokio::select! {
-            left = server.drain(DRAIN_TIMEOUT) => Some(left),
+            left = server.drain(Drain::Stop, DRAIN_TIMEOUT) => Some(left),
             name = signals.next() => {
                 tracing::warn!(signal = name, "stopped at once");
                 None

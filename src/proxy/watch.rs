@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use super::lasting::{self, Lasting};
 use super::{Peer, Tie, Tunnel};
 use crate::body::{Body, BoxError};
 use crate::error::ProxyError;
@@ -64,7 +65,12 @@ impl Watch {
     /// Follows the answer to its end.
     pub(super) fn over(mut self, mut response: Response<Body>, peer: &Peer) -> Response<Body> {
         if let Some(wire) = peer.tie.switched.take() {
-            peer.tie.tunnel.replace(Some(Tunnel { wire, watch: self }));
+            let lasting = Lasting::begin(&peer.tie);
+            peer.tie.tunnel.replace(Some(Tunnel {
+                wire,
+                watch: self,
+                lasting,
+            }));
             return response;
         }
         let at_hand = match response.body() {
@@ -83,7 +89,15 @@ impl Watch {
             exchange.complete = true;
             return response;
         }
-        response.map(|body| Body::stream(Watched { body, watch: self }))
+        let is_lasting = lasting::is_event_stream(&self.exchange_mut().method, response.headers());
+        let lasting = is_lasting.then(|| Lasting::begin(&peer.tie));
+        response.map(|body| {
+            Body::stream(Watched {
+                body,
+                lasting,
+                watch: self,
+            })
+        })
     }
 }
 
@@ -98,6 +112,8 @@ impl Drop for Watch {
 /// A body with the exchange that ends with it.
 struct Watched {
     body: Body,
+    /// There for one that never ends by itself.
+    lasting: Option<Lasting>,
     watch: Watch,
 }
 
@@ -109,6 +125,13 @@ impl HttpBody for Watched {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(lasting) = &mut self.lasting
+            && lasting.poll_leave(cx).is_ready()
+        {
+            // Whoever listens to events takes any end for one to come back after.
+            self.watch.exchange_mut().complete = true;
+            return Poll::Ready(None);
+        }
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         let ended = self.body.is_end_stream();
         let exchange = self.watch.exchange_mut();

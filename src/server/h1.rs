@@ -25,7 +25,7 @@ use self::outbound::{Reader, Sending, Sent};
 use super::clocks::{HEAD_TIMEOUT, Struck};
 use super::connection::{self, Driver, Ended};
 use super::transport::Io;
-use super::tunnel;
+use super::tunnel::{self, End};
 use crate::body::Body;
 use crate::error::ProxyError;
 use crate::exchange::{Interim, TakesInterim};
@@ -63,7 +63,11 @@ pub(super) async fn serve(driver: Driver, peer: Rc<Peer>) {
             Ok(Next::Close) => return connection::close(connection.driver).await,
             Ok(Next::Tunnel(tunnel)) => {
                 let early = connection.inbound.borrow_mut().take_received();
-                return tunnel::run(connection.driver.io.clone(), early, *tunnel).await;
+                let io = connection.driver.io.clone();
+                if tunnel::run(io, early, *tunnel).await == End::Told {
+                    connection::close(connection.driver).await;
+                }
+                return;
             }
             // The client is gone, or must see that its answer is not whole.
             Ok(Next::Cut) | Err(_) => return,
@@ -184,7 +188,9 @@ impl Connection {
                 Ok(Next::Cut)
             }
             (Sent::Whole, Some(tunnel)) => Ok(Next::Tunnel(Box::new(tunnel))),
-            (Sent::Whole, None) if goes_on && self.rest().await? => Ok(Next::Request),
+            (Sent::Whole, None) if goes_on && !self.is_over() && self.rest().await? => {
+                Ok(Next::Request)
+            }
             (Sent::Whole, None) => Ok(Next::Close),
         }
     }
@@ -229,6 +235,11 @@ impl Connection {
             && framing != Some(Framing::UntilClose)
             && !says_close(response.headers())
             && !self.driver.worker.is_ending()
+    }
+
+    /// Whether the process ends so soon that no other request is waited for.
+    fn is_over(&self) -> bool {
+        self.peer.tie.lasting.is_leaving()
     }
 
     /// Reads what is left of a request whose answer is whole; whether it has

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 
 use super::connection::Speaks;
 use super::noise::Noise;
@@ -130,13 +132,23 @@ fn help(port: u16, cause: &io::Error) -> String {
     "see `listen` in sites.yaml".to_owned()
 }
 
-/// Accepts for as long as the thread serves. Dropped, the socket is closed.
+/// What becomes of connections that wait to be accepted when accepting stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// They are accepted yet: with the socket they would be reset.
+    Taken,
+    /// Whoever shares the socket accepts them.
+    Left,
+}
+
+/// Accepts until it is stopped; the socket is closed then, or when it is dropped.
 pub(super) async fn accept(
     listener: Listener,
     proxy: Arc<Proxy>,
     census: Arc<Census>,
     workers: Vec<UnboundedSender<Job>>,
     noise: Arc<Noise>,
+    stopped: oneshot::Receiver<Queue>,
 ) {
     let Listener { socket, speaks } = listener;
     // Deprecated in favour of an unsafe twin, for types that may change their
@@ -146,64 +158,110 @@ pub(super) async fn accept(
         Ok(socket) => socket,
         Err(error) => return tracing::error!(%error, "cannot wait for connections"),
     };
-    let mut told_full = false;
-    loop {
-        if !census.is_full() {
-            told_full = false;
-        } else {
-            if !std::mem::replace(&mut told_full, true) {
-                tracing::error!(
-                    connections = census.count(),
-                    "the limit of connections is reached: more wait (LimitNOFILE)"
-                );
+    let door = Door {
+        speaks,
+        proxy,
+        census,
+        workers,
+        noise,
+    };
+    let queue = tokio::select! {
+        queue = stopped => queue,
+        () = door.accept(&socket) => return,
+    };
+    if queue == Ok(Queue::Taken) {
+        door.accept_queued(socket.get_ref());
+    }
+}
+
+/// Where accepted connections go.
+struct Door {
+    speaks: Speaks,
+    proxy: Arc<Proxy>,
+    census: Arc<Census>,
+    workers: Vec<UnboundedSender<Job>>,
+    noise: Arc<Noise>,
+}
+
+impl Door {
+    /// Accepts for as long as it is polled.
+    async fn accept(&self, socket: &AsyncFd<impl AsFd + AsRawFd>) {
+        let mut told_full = false;
+        loop {
+            if !self.census.is_full() {
+                told_full = false;
+            } else {
+                if !std::mem::replace(&mut told_full, true) {
+                    tracing::error!(
+                        connections = self.census.count(),
+                        "the limit of connections is reached: more wait (LimitNOFILE)"
+                    );
+                }
+                tokio::time::sleep(PAUSE).await;
+                continue;
             }
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        }
-        let Ok(mut ready) = socket.readable().await else {
-            return;
-        };
-        for _ in 0..ACCEPTED_AT_ONCE {
-            match accept_one(socket.get_ref()) {
-                Ok((socket, address)) => {
-                    let Some((worker, place)) = census.place(counted(&proxy, address.ip())) else {
-                        noise.refused();
-                        continue;
-                    };
-                    // A worker that is gone has drained: the connection ends with it.
-                    let _ = workers[worker].send(Job::Serve(Accepted {
-                        socket,
-                        address,
-                        speaks,
-                        place,
-                    }));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready.clear_ready();
-                    break;
-                }
-                Err(error) if is_exhausted(&error) => {
-                    if !std::mem::replace(&mut told_full, true) {
-                        tracing::error!(%error, "connections cannot be accepted: more wait (LimitNOFILE)");
+            let Ok(mut ready) = socket.readable().await else {
+                return;
+            };
+            for _ in 0..ACCEPTED_AT_ONCE {
+                match accept_one(socket.get_ref()) {
+                    Ok((socket, address)) => self.hand_on(socket, address),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        ready.clear_ready();
+                        break;
                     }
-                    tokio::time::sleep(PAUSE).await;
+                    Err(error) if is_exhausted(&error) => {
+                        if !std::mem::replace(&mut told_full, true) {
+                            tracing::error!(%error, "connections cannot be accepted: more wait (LimitNOFILE)");
+                        }
+                        tokio::time::sleep(PAUSE).await;
+                        break;
+                    }
+                    // The client was gone before it was accepted.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    // What the network has to say of a connection, or a firewall's no:
+                    // if it stays, it must not spin.
+                    Err(error) => {
+                        tracing::debug!(%error, "a connection was not accepted");
+                        tokio::time::sleep(PAUSE).await;
+                        break;
+                    }
+                }
+                if self.census.is_full() {
                     break;
                 }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Accepts what waits, and nothing that comes later than so many.
+    fn accept_queued(&self, socket: &impl AsFd) {
+        for _ in 0..BACKLOG {
+            match accept_one(socket) {
+                Ok((socket, address)) => self.hand_on(socket, address),
                 // The client was gone before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                // What the network has to say of a connection, or a firewall's no:
-                // if it stays, it must not spin.
-                Err(error) => {
-                    tracing::debug!(%error, "a connection was not accepted");
-                    tokio::time::sleep(PAUSE).await;
-                    break;
-                }
+                Err(_) => return,
             }
-            if census.is_full() {
-                break;
+            if self.census.is_full() {
+                return;
             }
         }
-        tokio::task::yield_now().await;
+    }
+
+    fn hand_on(&self, socket: std::net::TcpStream, address: SocketAddr) {
+        let counted = counted(&self.proxy, address.ip());
+        let Some((worker, place)) = self.census.place(counted) else {
+            return self.noise.refused();
+        };
+        // A worker that is gone has drained: the connection ends with it.
+        let _ = self.workers[worker].send(Job::Serve(Accepted {
+            socket,
+            address,
+            speaks: self.speaks,
+            place,
+        }));
     }
 }
 
@@ -216,7 +274,7 @@ fn counted(proxy: &Proxy, address: IpAddr) -> Option<IpAddr> {
     (!is_shared).then_some(address)
 }
 
-fn accept_one(socket: &TcpListener) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+fn accept_one(socket: &impl AsFd) -> io::Result<(std::net::TcpStream, SocketAddr)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (accepted, address) = rustix::net::acceptfrom_with(socket, flags)?;
     let address = address

@@ -1,7 +1,12 @@
 //! An upgraded connection: bytes both ways until both sides have ended.
 //!
 //! Half-close is kept: the end of one direction is passed on while the other
-//! goes on. An idle tunnel holds no buffer.
+//! goes on. An idle tunnel holds no buffer. One that has to end, because its
+//! process does or nothing leads to its endpoint any more, says goodbye to both
+//! ([`goodbye`]): so their frames are followed ([`frames`]).
+
+mod frames;
+mod goodbye;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -12,11 +17,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use self::frames::Frames;
 use super::lent::Lent;
 use super::transport::Io;
 use crate::proxy::Tunnel;
 use crate::rt::clock::Wait;
 use crate::upstream::client::wire::Wire;
+
+pub use self::goodbye::GOODBYE_TIMEOUT;
 
 /// How long a tunnel may be silent. TCP keep-alive finds dead peers sooner.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -32,16 +40,20 @@ pub(super) trait Client: Source + Sink {
 /// Joins client and endpoint; `early` is what the client sent behind its handshake.
 ///
 /// Dropping the future closes both sides.
-pub(super) async fn run(mut client: impl Client, early: Bytes, tunnel: Tunnel) {
+pub(super) async fn run(mut client: impl Client, early: Bytes, tunnel: Tunnel) -> End {
     let Tunnel {
         mut wire,
         mut watch,
+        mut lasting,
     } = tunnel;
     let (mut up, mut down) = (Way::default(), Way::default());
     up.held.push(&early);
     down.held.push(&wire.take_received());
     let mut wait = Wait::of(IDLE_TIMEOUT);
-    let ended = poll_fn(|cx| {
+    let carried: io::Result<End> = poll_fn(|cx| {
+        if lasting.poll_leave(cx).is_ready() {
+            return Poll::Ready(Ok(End::Told));
+        }
         let moved = up.bytes + down.bytes;
         let upward = up.poll(cx, &mut client, &mut wire)?;
         let downward = down.poll(cx, &mut wire, &mut client)?;
@@ -49,7 +61,7 @@ pub(super) async fn run(mut client: impl Client, early: Bytes, tunnel: Tunnel) {
             return Poll::Ready(Err(error));
         }
         if upward.is_ready() && downward.is_ready() {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(End::ByItself));
         }
         if up.bytes + down.bytes != moved {
             wait.reset(IDLE_TIMEOUT);
@@ -59,16 +71,33 @@ pub(super) async fn run(mut client: impl Client, early: Bytes, tunnel: Tunnel) {
             .map(|()| Err(io::ErrorKind::TimedOut.into()))
     })
     .await;
+    let complete = match carried {
+        Ok(End::ByItself) => true,
+        Ok(End::Told) => goodbye::say(up.leave(), down.leave(), &mut client, &mut wire).await,
+        Err(_) => false,
+    };
     let exchange = watch.exchange_mut();
     exchange.bytes_out = down.bytes;
     exchange.bytes_in = Some(std::rc::Rc::new(std::cell::Cell::new(up.bytes)));
-    exchange.complete = ended.is_ok();
+    exchange.complete = complete;
+    carried.unwrap_or(End::ByItself)
+}
+
+/// Who ended a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Its client or its endpoint.
+    ByItself,
+    /// It was told to, and what can be said was said.
+    Told,
 }
 
 /// One direction.
 #[derive(Default)]
 struct Way {
     held: Lent,
+    /// Those that the other side was given.
+    frames: Frames,
     bytes: u64,
     source_ended: bool,
     ended: bool,
@@ -104,26 +133,42 @@ impl Way {
                         return Poll::Pending;
                     }
                 };
-                self.bytes += bytes as u64;
-                self.held.taken(bytes);
+                self.took(bytes);
             }
             if self.source_ended {
                 ready!(to.poll_end(cx))?;
                 self.ended = true;
                 return Poll::Ready(Ok(()));
             }
-            match from.poll_take(cx, &mut self.held.room(READ_BYTES)[..READ_BYTES]) {
-                Poll::Ready(Ok(bytes)) => {
-                    self.source_ended = bytes == 0;
-                    self.held.filled(bytes);
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    self.held.shrink();
-                    return Poll::Pending;
-                }
-            }
+            ready!(self.poll_fill(cx, from))?;
         }
+    }
+}
+
+impl Way {
+    /// Takes what the source has; 0 is its end.
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut impl Source,
+    ) -> Poll<io::Result<usize>> {
+        let polled = from.poll_take(cx, &mut self.held.room(READ_BYTES)[..READ_BYTES]);
+        match polled {
+            Poll::Ready(Ok(bytes)) => {
+                self.source_ended = bytes == 0;
+                self.held.filled(bytes);
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.held.shrink(),
+        }
+        polled
+    }
+
+    /// The other side was given so many of the bytes held.
+    fn took(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        self.frames.pass(&self.held.bytes()[..bytes]);
+        self.held.taken(bytes);
     }
 }
 

@@ -1,4 +1,6 @@
-//! One thread that serves: its connections, and how they are told to end.
+//! One thread that serves, and its connections.
+
+mod drain;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -7,17 +9,19 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
-use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
 use super::connection::{self, Speaks};
-use super::listener::{self, Listener};
+use super::listener::{self, Listener, Queue};
 use super::noise::Noise;
 use crate::proxy::{Proxy, Tie};
 use crate::rt::{self, clock};
 use crate::upstream::client::pool;
+
+pub use self::drain::DRAIN_TIMEOUT;
+pub(super) use self::drain::Drain;
 
 /// What a worker is told. Connections are counted before they are sent, so
 /// that the queue is bounded by the limit of connections.
@@ -25,13 +29,13 @@ pub(super) enum Job {
     Accept(Listener),
     Serve(Accepted),
     /// Accept nothing more, and say so.
-    StopAccepting(oneshot::Sender<()>),
+    StopAccepting {
+        queue: Queue,
+        done: oneshot::Sender<()>,
+    },
     /// Finish what runs, and say so. Behind [`Job::StopAccepting`] of all
     /// threads, so that no connection comes after it.
-    Drain {
-        until: Instant,
-        done: oneshot::Sender<usize>,
-    },
+    Drain(Drain),
 }
 
 /// A connection that was counted; uncounts itself when it ends.
@@ -137,44 +141,42 @@ pub(super) struct Worker {
     pub(super) noise: Arc<Noise>,
     census: Arc<Census>,
     draining: Cell<bool>,
-    /// By their ties' addresses: who is to be woken for the drain.
-    wakers: RefCell<HashMap<usize, Waker, foldhash::fast::RandomState>>,
+    /// By their ties' addresses.
+    known: RefCell<HashMap<usize, Known, foldhash::fast::RandomState>>,
     /// Connections of this thread.
     open: Cell<usize>,
-    emptied: tokio::sync::Notify,
+    /// One has ended.
+    ended: tokio::sync::Notify,
+}
+
+/// A connection that speaks HTTP: who is to be woken for the drain.
+struct Known {
+    waker: Waker,
+    tie: Rc<Tie>,
 }
 
 impl Worker {
-    /// Whether an answer should say that its connection ends.
-    pub(super) fn is_ending(&self) -> bool {
-        self.census.ending.load(Ordering::Relaxed)
-    }
-
-    /// Whether connections end as soon as nothing is under way on them.
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining.get()
-    }
-
     /// Keeps a connection's waker; cheap after the first time.
     pub(super) fn remember(&self, waker: &Waker, tie: &Rc<Tie>) {
         if tie.known.replace(true) {
             return;
         }
-        self.wakers
+        let known = Known {
+            waker: waker.clone(),
+            tie: tie.clone(),
+        };
+        self.known
             .borrow_mut()
-            .insert(Rc::as_ptr(tie) as usize, waker.clone());
+            .insert(Rc::as_ptr(tie) as usize, known);
     }
 
     pub(super) fn forget(&self, tie: &Rc<Tie>) {
-        self.wakers.borrow_mut().remove(&(Rc::as_ptr(tie) as usize));
+        self.known.borrow_mut().remove(&(Rc::as_ptr(tie) as usize));
     }
 
-    fn drain(&self) {
-        self.draining.set(true);
-        let wakers: Vec<Waker> = self.wakers.borrow().values().cloned().collect();
-        for waker in wakers {
-            waker.wake();
-        }
+    /// What is wanted of the connections that are known, for a time when they may change.
+    fn of_known<T>(&self, wanted: impl Fn(&Known) -> Option<T>) -> Vec<T> {
+        self.known.borrow().values().filter_map(wanted).collect()
     }
 }
 
@@ -191,43 +193,36 @@ pub(super) async fn run(
         noise,
         census: census.clone(),
         draining: Cell::new(false),
-        wakers: RefCell::default(),
+        known: RefCell::default(),
         open: Cell::new(0),
-        emptied: tokio::sync::Notify::new(),
+        ended: tokio::sync::Notify::new(),
     });
     tokio::task::spawn_local(clock::run(pool::sweep));
     let mut accepting = Vec::new();
     while let Some(job) = jobs.recv().await {
         match job {
             Job::Accept(listener) => {
+                let (stop, stopped) = oneshot::channel();
                 let accept = listener::accept(
                     listener,
                     worker.proxy.clone(),
                     census.clone(),
                     workers.clone(),
                     worker.noise.clone(),
+                    stopped,
                 );
-                accepting.push(tokio::task::spawn_local(accept));
+                accepting.push((stop, tokio::task::spawn_local(accept)));
             }
             Job::Serve(accepted) => serve(&worker, accepted),
-            Job::StopAccepting(done) => {
-                for accept in accepting.drain(..) {
-                    accept.abort();
-                    // Cancelled, its socket is closed.
+            Job::StopAccepting { queue, done } => {
+                for (stop, accept) in accepting.drain(..) {
+                    let _ = stop.send(queue);
+                    // Ended, its socket is closed.
                     let _ = accept.await;
                 }
                 let _ = done.send(());
             }
-            Job::Drain { until, done } => {
-                worker.drain();
-                while worker.open.get() > 0
-                    && tokio::time::timeout_at(until.into(), worker.emptied.notified())
-                        .await
-                        .is_ok()
-                {}
-                let _ = done.send(worker.open.get());
-                return;
-            }
+            Job::Drain(order) => return worker.drain(order).await,
         }
     }
 }
@@ -257,9 +252,7 @@ struct Open(Rc<Worker>);
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);
-        if self.0.open.get() == 0 {
-            self.0.emptied.notify_one();
-        }
+        self.0.ended.notify_one();
     }
 }
 
@@ -301,9 +294,6 @@ pub(super) fn start(
         threads,
     })
 }
-
-/// How long a drain may take: at stop and at upgrade.
-pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

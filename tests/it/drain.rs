@@ -1,13 +1,15 @@
 //! Stopping: what runs is finished, what is idle is closed, nothing new begins.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hostmux::server::Drain;
 use http::Request;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::harness::{Backend, Conn, Heard, Kind, Proxy, get, ok, taken};
+use crate::harness::{Answer, Backend, Client, Conn, Heard, Kind, Proxy, answer, get, ok, taken};
 
 const FIELDS: [(&str, &str); 4] = [
     (":method", "GET"),
@@ -111,6 +113,30 @@ async fn a_stream_that_was_on_its_way_is_served() {
     assert_eq!(draining.join_next().await.unwrap().unwrap(), 0);
 }
 
+/// What the kernel had accepted for us was reset with the socket.
+#[tokio::test]
+async fn who_came_before_the_end_of_accepting_is_served() {
+    const CLIENTS: usize = 300;
+    let backend = Backend::echo().await;
+    let mut proxy = Proxy::before(backend.at());
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        // Without a pause, so that many wait in the line.
+        let mut stream = std::net::TcpStream::connect(proxy.http).unwrap();
+        stream.write_all(get("a.test", "/").as_bytes()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        clients.push(stream);
+    }
+    let mut draining = JoinSet::new();
+    draining.spawn(proxy.drain());
+    for stream in clients {
+        let mut client = Client::of(tokio::net::TcpStream::from_std(stream).unwrap());
+        let answer = client.answer().await;
+        assert_eq!((answer.status, answer.whole), (200, true));
+    }
+    assert_eq!(draining.join_next().await.unwrap().unwrap(), 0);
+}
+
 #[tokio::test]
 async fn requests_under_way_are_finished_and_their_connections_told() {
     let (backend, gate) = gated().await;
@@ -188,28 +214,89 @@ async fn what_does_not_end_in_time_is_cut_and_counted() {
     let mut client = proxy.plain().await;
     client.send(get("a.test", "/")).await;
     let mut answer = client.head().await.unwrap();
-    assert_eq!(proxy.drain_within(Duration::from_millis(50)).await, 1);
+    assert_eq!(
+        proxy.drain_as(Drain::Stop, Duration::from_millis(50)).await,
+        1
+    );
     client.body(&mut answer).await;
     assert_eq!((answer.whole, answer.text().as_str()), (false, "hello"));
     backend.wait_for(|seen| seen.over == 1).await;
 }
 
-#[tokio::test]
-async fn a_tunnel_is_cut_at_the_end_of_the_drain() {
-    let backend = Backend::script(|mut conn: Conn| async move {
+/// An answer that has no end, and no length.
+async fn pouring(kind: &'static str) -> Backend {
+    Backend::script(move |mut conn: Conn| async move {
         conn.request().await;
-        conn.send("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nhello").await;
+        let head = format!("200 OK\ncontent-type: {kind}\ntransfer-encoding: chunked");
+        conn.send(answer(&head, "5\r\nhello\r\n")).await;
         conn.closed().await;
     })
-    .await;
+    .await
+}
+
+/// It held every stop for the whole of the drain.
+#[tokio::test]
+async fn a_stream_of_events_is_ended_at_a_stop() {
+    let backend = pouring("text/event-stream").await;
     let mut proxy = Proxy::before(backend.at());
+    let (mut plain, mut tls) = (proxy.plain().await, proxy.tls("a.test").await);
+    let mut answers = Vec::new();
+    for client in [&mut plain, &mut tls] {
+        client.send(get("a.test", "/")).await;
+        answers.push(client.head().await.unwrap());
+    }
+    let mut frames = proxy.frames("a.test").await;
+    frames.ask(1, &FIELDS, None).await;
+    assert_eq!(frames.heard(1).await, Heard::Status(200));
+    assert_eq!(proxy.drain().await, 0);
+    for (client, mut answer) in [plain, tls].into_iter().zip(answers) {
+        client_body(client, &mut answer).await;
+        assert_eq!((answer.text().as_str(), answer.whole), ("hello", true));
+    }
+    assert_eq!(frames.next_of(1).await.payload, b"hello");
+    assert!(frames.next_of(1).await.ends_stream());
+    backend.wait_for(|seen| seen.over == 3).await;
+    for line in proxy.logged(3).await {
+        assert_eq!((&line["status"], line.get("reason")), (&200.into(), None));
+    }
+}
+
+async fn client_body(mut client: Client, answer: &mut Answer) {
+    client.body(answer).await;
+    assert!(client.is_closed().await);
+}
+
+/// One that answers a POST has an end of its own.
+#[tokio::test]
+async fn what_ends_by_itself_is_waited_for_in_whatever_form() {
+    let (backend, gate) = gated().await;
+    let events = pouring("text/event-stream").await;
+    let mut proxy = Proxy::with(&format!(
+        "routes:\n  /: {}\n  /events: {}",
+        backend.at(),
+        events.at()
+    ));
+    let (mut client, mut listener) = (proxy.plain().await, proxy.plain().await);
+    client.send(get("a.test", "/")).await;
+    backend.wait_for(|seen| seen.requests.len() == 1).await;
+    listener.send(get("a.test", "/events")).await;
+    let mut heard = listener.head().await.unwrap();
+    let mut draining = JoinSet::new();
+    draining.spawn(proxy.drain());
+    proxy.refuses_connections().await;
+    gate.add_permits(1);
+    assert_eq!(client.answer().await.text(), "finished");
+    listener.body(&mut heard).await;
+    assert!(heard.whole);
+    assert_eq!(draining.join_next().await.unwrap().unwrap(), 0);
+
+    let mut proxy = Proxy::before(events.at());
     let mut client = proxy.plain().await;
     client
-        .send("GET / HTTP/1.1\r\nhost: a.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        .send("POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 0\r\n\r\n")
         .await;
-    client.wire().up_to(b"hello").await.unwrap();
-    assert_eq!(proxy.drain_within(Duration::from_millis(50)).await, 1);
-    assert!(client.is_closed().await);
-    backend.wait_for(|seen| seen.over == 1).await;
-    assert_eq!(proxy.logged(1).await[0]["status"], 101);
+    let mut heard = client.head().await.unwrap();
+    let cut = proxy.drain_as(Drain::Stop, Duration::from_millis(50)).await;
+    client.body(&mut heard).await;
+    assert_eq!((cut, heard.whole), (1, false));
 }

@@ -12,6 +12,7 @@ mod dns;
 mod front;
 mod h2;
 mod proxy;
+mod websocket;
 mod wire;
 
 use std::future::Future;
@@ -25,6 +26,7 @@ pub(crate) use dns::Dns;
 pub(crate) use front::Front;
 pub(crate) use h2::{END_STREAM, Frames, H2, Heard, Kind, frame, headers, literal, taken};
 pub(crate) use proxy::Proxy;
+pub(crate) use websocket::{Chat, GOING_AWAY, said, told};
 pub(crate) use wire::{Answer, Message, joined, text};
 
 /// How long anything may take before a test has failed.

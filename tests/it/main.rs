@@ -38,5 +38,6 @@ mod routes;
 mod routing;
 mod sticky;
 mod tls;
+mod tunnels;
 
 mod websocket;

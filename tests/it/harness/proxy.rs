@@ -12,7 +12,7 @@ use hostmux::observe::access_log::{AccessLog, Format};
 use hostmux::server::control::Socket;
 use hostmux::server::listener::Listener;
 use hostmux::server::reload::{self, Source, Start};
-use hostmux::server::{Server, Speaks, raise_descriptor_limit};
+use hostmux::server::{Drain, Server, Speaks, raise_descriptor_limit};
 use hostmux::snapshot::Snapshot;
 use hostmux::tls::{self, Inventory, LocalCa, Otherwise, Tickets, Tls};
 use hostmux::upstream::discovery::NameService;
@@ -41,45 +41,45 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Serves a `sites.yaml`, whose `listen` is replaced by free ports.
     pub(crate) fn start(yaml: &str) -> Self {
-        Self::launch(yaml, false, |_| {}, NameService::default())
+        Self::launch(yaml, false, |_| {}, |_| {})
     }
 
     /// The same with a meaning that is altered.
     pub(crate) fn start_as(yaml: &str, alter: impl Fn(&mut Config)) -> Self {
-        Self::launch(yaml, false, alter, NameService::default())
+        Self::launch(yaml, false, alter, |_| {})
     }
 
     /// The same, from a file ([`Self::write`]), and it listens for commands.
     pub(crate) fn commanded(yaml: &str) -> Self {
-        Self::launch(yaml, true, |_| {}, NameService::default())
+        Self::launch(yaml, true, |_| {}, |_| {})
     }
 
     /// The same with a state folder that is there before and after. Relative
     /// paths are beside it.
     pub(crate) fn commanded_in(state: &Path, yaml: &str) -> Self {
         let state = State::Lasting(state.to_owned());
-        Self::launch_in(state, yaml, true, |_| {}, NameService::default())
+        Self::launch_in(state, yaml, true, |_| {}, |_| {})
     }
 
     /// The same without commands, so that several may share the folder.
     pub(crate) fn start_in(state: &Path, yaml: &str) -> Self {
         let state = State::Lasting(state.to_owned());
-        Self::launch_in(state, yaml, false, |_| {}, NameService::default())
+        Self::launch_in(state, yaml, false, |_| {}, |_| {})
     }
 
     /// The same with another server for names.
     pub(crate) fn start_asking(names: NameService, yaml: &str) -> Self {
-        Self::launch(yaml, false, |_| {}, names)
+        Self::launch(yaml, false, |_| {}, |commons| commons.names = names)
     }
 
     fn launch(
         yaml: &str,
         commanded: bool,
         alter: impl Fn(&mut Config),
-        names: NameService,
+        share: impl FnOnce(&mut Commons),
     ) -> Self {
         let state = State::Passing(tempfile::tempdir().unwrap());
-        Self::launch_in(state, yaml, commanded, alter, names)
+        Self::launch_in(state, yaml, commanded, alter, share)
     }
 
     fn launch_in(
@@ -87,7 +87,7 @@ impl Proxy {
         yaml: &str,
         commanded: bool,
         alter: impl Fn(&mut Config),
-        names: NameService,
+        share: impl FnOnce(&mut Commons),
     ) -> Self {
         raise_descriptor_limit();
         let checked = config::check(yaml, &|_| None);
@@ -121,7 +121,7 @@ impl Proxy {
         let (written, log) = watch::channel(Vec::new());
         let access_log = AccessLog::start(Format::Json, Lines(written)).unwrap().0;
         let mut commons = Commons::new(Secret::fleeting());
-        commons.names = names;
+        share(&mut commons);
         let snapshot = Snapshot::build(&config, tls, commons, None);
         let running = Arc::new(hostmux::proxy::Proxy::new(snapshot, Some(access_log)));
         let source = commanded.then(|| {
@@ -246,15 +246,16 @@ impl Proxy {
 
     /// Accepts nothing more and finishes what runs; the connections that were left.
     pub(crate) fn drain(&mut self) -> impl Future<Output = usize> + Send + use<> {
-        self.drain_within(Duration::from_secs(20))
+        self.drain_as(Drain::Stop, Duration::from_secs(20))
     }
 
-    pub(crate) fn drain_within(
+    pub(crate) fn drain_as(
         &mut self,
+        why: Drain,
         timeout: Duration,
     ) -> impl Future<Output = usize> + Send + use<> {
         let server = self.server.take().expect("a proxy is drained once");
-        within(server.drain(timeout))
+        within(server.drain(why, timeout))
     }
 
     /// Waits until nobody listens any more.
@@ -320,7 +321,9 @@ impl Drop for Proxy {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
-            runtime.unwrap().block_on(server.drain(Duration::ZERO));
+            runtime
+                .unwrap()
+                .block_on(server.drain(Drain::Stop, Duration::ZERO));
         };
         std::thread::spawn(stop);
     }
