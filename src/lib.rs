@@ -69,11 +69,11 @@
 //!   are framed anew ([`framing`]).
 //! - Every queue, buffer, retry, header section, body kept in memory and wait
 //!   has a bound, with a name and a default in one place.
-//! - Tasks: one a client's connection, one a stream of HTTP/2, one clock a
-//!   thread, one for each listener, one a connection of HTTP/2 to an endpoint,
-//!   one a member that a health check asks, one a name of an upstream, one a
-//!   command; and one that watches over each of these last three. Each ends at
-//!   drain.
+//! - Tasks: one a client's connection, one a stream of HTTP/2, two a thread
+//!   (its clock, and who tells tunnels of a changed configuration), one for
+//!   each listener, one a connection of HTTP/2 to an endpoint, one a member that
+//!   a health check asks, one a name of an upstream, one a command; and one
+//!   that watches over each of these last three. Each ends at drain.
 //! - No `unwrap` or `expect` on anything a client, an upstream or a file said.
 
 pub mod body;

@@ -196,7 +196,7 @@ impl Proxy {
         // RFC 9110 §6.6.1: whoever forwards an answer without a date adds one.
         let date = rt::date::of(watch.exchange_mut().at);
         response.headers_mut().entry(DATE).or_insert(date);
-        watch.over(response, peer)
+        watch.over(response, peer, &self.live)
     }
 
     fn exchange(&self, snapshot: &Snapshot, origin: &Origin, parts: &Parts) -> Exchange {

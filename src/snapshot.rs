@@ -8,6 +8,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use ipnet::IpNet;
+use tokio::sync::watch;
 
 use crate::config::{BrokenSite, Config, Hsts, LogFormat, SiteConfig, Target as TargetConfig};
 use crate::host::{HostMap, HostPattern};
@@ -189,26 +190,38 @@ fn hsts(hsts: Hsts) -> HeaderValue {
 }
 
 /// The snapshot that new requests read.
-pub struct Live(ArcSwap<Snapshot>);
+pub struct Live {
+    snapshot: ArcSwap<Snapshot>,
+    replaced: watch::Sender<()>,
+}
 
 impl Live {
     pub fn new(snapshot: Snapshot) -> Self {
-        Self(ArcSwap::from_pointee(snapshot))
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            replaced: watch::channel(()).0,
+        }
     }
 
     pub fn current(&self) -> Arc<Snapshot> {
-        self.0.load_full()
+        self.snapshot.load_full()
+    }
+
+    /// Told whenever another is there.
+    pub fn replaced(&self) -> watch::Receiver<()> {
+        self.replaced.subscribe()
     }
 
     /// Whoever watches upstreams is told.
     pub fn replace(&self, next: Snapshot) {
         let next = Arc::new(next);
-        self.0.store(next.clone());
+        self.snapshot.store(next.clone());
         // What was learnt of endpoints while it was built went to the last one's tables.
         let now = Instant::now();
         for upstream in next.all().flat_map(|site| site.upstreams()) {
             upstream.registry.refresh(now);
         }
         next.commons.changed.send_replace(());
+        self.replaced.send_replace(());
     }
 }

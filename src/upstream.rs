@@ -25,7 +25,7 @@ use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -56,7 +56,13 @@ pub struct Commons {
     pub probed: Arc<AtomicUsize>,
     /// Who is asked for the addresses of names.
     pub names: NameService,
+    /// How long a tunnel lives on that nothing leads to any more.
+    pub retire_timeout: Duration,
 }
+
+/// How long a tunnel lives on once a changed configuration leads nobody to its
+/// endpoint any more: as long as one at the end of the process.
+pub const RETIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Commons {
     /// None yet of all that is shared, and the machine's own name servers.
@@ -67,6 +73,7 @@ impl Commons {
             changed: Arc::new(watch::channel(()).0),
             probed: Arc::default(),
             names: NameService::default(),
+            retire_timeout: RETIRE_TIMEOUT,
         }
     }
 }

@@ -1,16 +1,26 @@
 //! Exchanges that never end by themselves: tunnels, and streams of events.
 //!
-//! They must not hold up a stop. So each is told when: until then that costs it
-//! a look at a cell. How it ends is its own.
+//! They must not hold up a stop, and a tunnel to what a changed configuration
+//! leads nobody to any more has to end some day. So each is told when: until
+//! then that costs it a look at a cell. How it ends is its own.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Uri};
 
 use super::Tie;
+use crate::exchange::Exchange;
+use crate::rt::clock::Wait;
+use crate::snapshot::Snapshot;
+use crate::upstream::Upstream;
+use crate::upstream::member::{Lease, Member, Origin};
 
 /// Whether an answer is a stream of events that its client comes back for
 /// after whatever end. Only a GET asks for one: what answers a POST in this
@@ -32,6 +42,8 @@ pub struct Lastings {
 pub struct Lasting {
     tie: Rc<Tie>,
     entry: Rc<Entry>,
+    /// Runs while it is retired.
+    wait: Option<Wait>,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +51,8 @@ struct Entry {
     word: Cell<Word>,
     /// Its task, whose waker is always the same.
     waker: RefCell<Option<Waker>>,
+    /// `None`: no change of the configuration ends it.
+    led: Option<Led>,
 }
 
 /// What it was told last.
@@ -46,6 +60,8 @@ struct Entry {
 enum Word {
     #[default]
     Stay,
+    /// Nothing leads to its endpoint any more: it has until then.
+    Retire(Instant),
     Leave,
 }
 
@@ -67,6 +83,13 @@ impl Lastings {
         self.leaving.get()
     }
 
+    /// Tells each whether it may stay, now that this is what runs.
+    pub fn judge(&self, snapshot: &Snapshot) {
+        for entry in self.entries() {
+            entry.judge(snapshot);
+        }
+    }
+
     /// Waking one may end another.
     fn entries(&self) -> Vec<Rc<Entry>> {
         self.entries.borrow().clone()
@@ -74,8 +97,12 @@ impl Lastings {
 }
 
 impl Lasting {
-    pub(super) fn begin(tie: &Rc<Tie>) -> Self {
-        let entry = Rc::<Entry>::default();
+    /// `led`: what has to hold for it to stay.
+    pub(super) fn begin(tie: &Rc<Tie>, led: Option<Led>) -> Self {
+        let entry = Rc::new(Entry {
+            led,
+            ..Entry::default()
+        });
         if tie.lasting.is_leaving() {
             entry.word.set(Word::Leave);
         }
@@ -83,7 +110,12 @@ impl Lasting {
         Self {
             tie: tie.clone(),
             entry,
+            wait: None,
         }
+    }
+
+    pub(super) fn judge(&self, snapshot: &Snapshot) {
+        self.entry.judge(snapshot);
     }
 
     /// Ready once it has to end. Always of one task, which is woken for it.
@@ -94,7 +126,12 @@ impl Lasting {
                 if waker.is_none() {
                     *waker = Some(cx.waker().clone());
                 }
+                self.wait = None;
                 Poll::Pending
+            }
+            Word::Retire(due) => {
+                let wait = self.wait.get_or_insert_with(|| Wait::until(due));
+                Pin::new(wait).poll(cx)
             }
             Word::Leave => Poll::Ready(()),
         }
@@ -109,10 +146,84 @@ impl Drop for Lasting {
 }
 
 impl Entry {
+    fn judge(&self, snapshot: &Snapshot) {
+        let Some(led) = &self.led else {
+            return;
+        };
+        match (self.word.get(), led.still_leads(snapshot)) {
+            (Word::Stay, false) => {
+                let due = Instant::now() + snapshot.commons.retire_timeout;
+                self.tell(Word::Retire(due));
+            }
+            // The change was taken back.
+            (Word::Retire(_), true) => self.tell(Word::Stay),
+            (Word::Stay, true) | (Word::Retire(_), false) | (Word::Leave, _) => {}
+        }
+    }
+
     fn tell(&self, word: Word) {
         self.word.set(word);
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
+        }
+    }
+}
+
+/// What led a request to its endpoint.
+#[derive(Debug)]
+pub(super) struct Led {
+    /// The name asked for, in its canonical spelling.
+    host: String,
+    uri: Uri,
+    member: Arc<Member>,
+}
+
+impl Led {
+    pub(super) fn of(exchange: &Exchange, lease: &Lease) -> Option<Self> {
+        Some(Self {
+            host: exchange.host_name()?,
+            uri: exchange.uri.clone(),
+            member: lease.member.clone(),
+        })
+    }
+
+    /// Whether the same request could still come to the endpoint.
+    fn still_leads(&self, snapshot: &Snapshot) -> bool {
+        let site = snapshot.sites.get(&self.host);
+        let Some(site) = site.or(snapshot.fallback.as_ref()) else {
+            return false;
+        };
+        // Where it leads is known once it is mended.
+        if site.broken.is_some() {
+            return true;
+        }
+        match site.find(self.uri.path()) {
+            Ok(Some((route, _))) => route
+                .upstream()
+                .is_some_and(|upstream| self.is_of(upstream)),
+            Ok(None) | Err(_) => false,
+        }
+    }
+
+    /// Whether the endpoint is one of these, as far as the configuration says:
+    /// who was removed by hand, or is not found behind a name any more, gets no
+    /// new requests, and those under way go on.
+    fn is_of(&self, upstream: &Upstream) -> bool {
+        // By name: under other settings it is another to the upstream.
+        let name = &self.member.endpoint.name;
+        let mut declared = upstream.declared().iter();
+        let mut settings = upstream.settings().endpoints.iter();
+        match &self.member.origin {
+            Origin::Runtime => true,
+            Origin::File | Origin::Discovered(_)
+                if declared.any(|(endpoint, _)| endpoint.name == *name) =>
+            {
+                true
+            }
+            Origin::File => upstream.registry.find(name).is_some(),
+            origin @ Origin::Discovered(_) => {
+                settings.any(|endpoint| Origin::behind(endpoint) == *origin)
+            }
         }
     }
 }
@@ -132,12 +243,12 @@ mod tests {
     #[test]
     fn who_is_told_to_leave_leaves_and_who_comes_then_too() {
         let tie = Rc::<Tie>::default();
-        let mut first = Lasting::begin(&tie);
+        let mut first = Lasting::begin(&tie, None);
         assert!(poll(&mut first).is_pending());
         assert_eq!(tie.lasting.count(), 1);
         tie.lasting.leave();
         assert!(poll(&mut first).is_ready());
-        let mut second = Lasting::begin(&tie);
+        let mut second = Lasting::begin(&tie, None);
         assert!(poll(&mut second).is_ready());
         drop(first);
         assert_eq!(tie.lasting.count(), 1);
@@ -149,7 +260,7 @@ mod tests {
     fn a_connection_only_lasts_if_nothing_else_is_under_way() {
         let tie = Rc::<Tie>::default();
         assert!(!tie.only_lasts());
-        let _lasting = Lasting::begin(&tie);
+        let _lasting = Lasting::begin(&tie, None);
         tie.busy.set(1);
         assert!(tie.only_lasts());
         tie.busy.set(2);

@@ -11,12 +11,13 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::lasting::{self, Lasting};
+use super::lasting::{self, Lasting, Led};
 use super::{Peer, Tie, Tunnel};
 use crate::body::{Body, BoxError};
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
 use crate::observe::access_log::AccessLog;
+use crate::snapshot::Live;
 use crate::upstream::client::download::Broken;
 use crate::upstream::member::Lease;
 
@@ -63,9 +64,16 @@ impl Watch {
     }
 
     /// Follows the answer to its end.
-    pub(super) fn over(mut self, mut response: Response<Body>, peer: &Peer) -> Response<Body> {
+    pub(super) fn over(
+        mut self,
+        mut response: Response<Body>,
+        peer: &Peer,
+        live: &Live,
+    ) -> Response<Body> {
         if let Some(wire) = peer.tie.switched.take() {
-            let lasting = Lasting::begin(&peer.tie);
+            let lasting = Lasting::begin(&peer.tie, self.led());
+            // What led to the endpoint may be no more: it may have thought for long.
+            lasting.judge(&live.current());
             peer.tie.tunnel.replace(Some(Tunnel {
                 wire,
                 watch: self,
@@ -90,7 +98,7 @@ impl Watch {
             return response;
         }
         let is_lasting = lasting::is_event_stream(&self.exchange_mut().method, response.headers());
-        let lasting = is_lasting.then(|| Lasting::begin(&peer.tie));
+        let lasting = is_lasting.then(|| Lasting::begin(&peer.tie, None));
         response.map(|body| {
             Body::stream(Watched {
                 body,
@@ -98,6 +106,11 @@ impl Watch {
                 watch: self,
             })
         })
+    }
+
+    /// What led its request to its endpoint.
+    fn led(&self) -> Option<Led> {
+        Led::of(self.exchange.as_deref()?, self.lease.as_ref()?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! One thread that serves, and its connections.
 
+mod changes;
 mod drain;
 
 use std::cell::{Cell, RefCell};
@@ -198,6 +199,7 @@ pub(super) async fn run(
         ended: tokio::sync::Notify::new(),
     });
     tokio::task::spawn_local(clock::run(pool::sweep));
+    tokio::task::spawn_local(changes::mind(worker.clone()));
     let mut accepting = Vec::new();
     while let Some(job) = jobs.recv().await {
         match job {

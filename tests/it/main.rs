@@ -32,6 +32,7 @@ mod properties;
 mod proxy_protocol;
 mod readme;
 mod refusals;
+mod reload;
 mod resumption;
 mod retry;
 mod routes;

@@ -44,6 +44,12 @@ impl Proxy {
         Self::launch(yaml, false, |_| {}, |_| {})
     }
 
+    /// The same, and a tunnel ends as soon as nothing leads to its endpoint.
+    pub(crate) fn start_retiring_at_once(yaml: &str) -> Self {
+        let at_once = |commons: &mut Commons| commons.retire_timeout = Duration::ZERO;
+        Self::launch(yaml, false, |_| {}, at_once)
+    }
+
     /// The same with a meaning that is altered.
     pub(crate) fn start_as(yaml: &str, alter: impl Fn(&mut Config)) -> Self {
         Self::launch(yaml, false, alter, |_| {})

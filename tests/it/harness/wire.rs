@@ -138,6 +138,15 @@ impl Wire {
         }
     }
 
+    /// The next chunk of a body; empty at its end.
+    pub(crate) async fn chunk(&mut self) -> Vec<u8> {
+        let line = self.up_to(b"\r\n").await.unwrap();
+        let size = std::str::from_utf8(&line).unwrap().trim();
+        let data = self.exactly(usize::from_str_radix(size, 16).unwrap()).await;
+        assert_eq!(self.exactly(2).await, b"\r\n");
+        data
+    }
+
     /// Reads a chunked body; whether it came to its end.
     pub(crate) async fn chunks(
         &mut self,
