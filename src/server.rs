@@ -7,6 +7,7 @@ pub mod control;
 pub mod h1;
 mod h2;
 pub mod holder;
+pub mod inherit;
 mod lent;
 pub mod listener;
 mod noise;

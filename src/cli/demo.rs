@@ -22,6 +22,7 @@ use crate::body::Body;
 use crate::diagnostic::Colour;
 use crate::observe::access_log::Format;
 use crate::rt;
+use crate::server::inherit::Inherited;
 use crate::server::{Speaks, reload};
 use crate::tls::Tickets;
 
@@ -60,7 +61,7 @@ pub(super) fn run(port: u16) -> anyhow::Result<ExitCode> {
         );
     };
     super::start_log(Format::Text);
-    let listeners = run::bind(&config)?;
+    let listeners = run::bind(&config, Inherited::none())?;
     let tickets = Tickets::fleeting(SystemTime::now());
     let snapshot = reload::open(&config, inventory, Arc::new(tickets), &state, None)?;
     let served = run::Served {

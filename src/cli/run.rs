@@ -15,6 +15,7 @@ use crate::observe::access_log::{AccessLog, Format};
 use crate::proxy::Proxy;
 use crate::rt::date;
 use crate::server::control::Socket;
+use crate::server::inherit::Inherited;
 use crate::server::listener::Listener;
 use crate::server::reload::{Ready, Source, Start};
 use crate::server::{self, DRAIN_TIMEOUT, Drain, Server, Speaks, reload};
@@ -23,6 +24,7 @@ use crate::tls::Tickets;
 
 /// `strict`: a file with any fault is not served.
 pub(super) fn run(named: Option<PathBuf>, strict: bool) -> anyhow::Result<ExitCode> {
+    let inherited = Inherited::from_systemd();
     let file = load::find(named)?;
     let state = load::state_directory()?;
     let Start { loaded, ready } = Start::read(&file, &state, strict);
@@ -42,7 +44,7 @@ pub(super) fn run(named: Option<PathBuf>, strict: bool) -> anyhow::Result<ExitCo
     let format = super::log_format(config.log.format);
     super::start_log(format);
     let limit = server::raise_descriptor_limit();
-    let listeners = bind(&config)?;
+    let listeners = bind(&config, inherited)?;
     let tickets = Tickets::open(&load::runtime_directory()?, SystemTime::now());
     let snapshot = reload::open(&config, inventory, Arc::new(tickets), &state, None)?;
     tracing::info!(
@@ -110,29 +112,12 @@ fn control() -> Option<Socket> {
     }
 }
 
-/// Binds all listeners, or tells of every one that cannot be.
-pub(super) fn bind(config: &Config) -> anyhow::Result<Vec<Listener>> {
-    let https = config
-        .listen
-        .https
-        .iter()
-        .map(|address| (*address, Speaks::Https));
-    let http = config
-        .listen
-        .http
-        .iter()
-        .map(|address| (*address, Speaks::Http));
-    let (mut bound, mut faults) = (Vec::new(), Vec::new());
-    for (address, speaks) in https.chain(http) {
-        match Listener::bind(address, speaks) {
-            Ok(listener) => bound.push(listener),
-            Err(fault) => faults.push(fault.to_string()),
-        }
-    }
-    if faults.is_empty() {
-        return Ok(bound);
-    }
-    anyhow::bail!(faults.join("\nerror: "))
+/// A listener for each address, or a word on every one that cannot be had.
+pub(super) fn bind(config: &Config, inherited: Inherited) -> anyhow::Result<Vec<Listener>> {
+    inherited.open(&config.listen).map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!(faults.join("\nerror: "))
+    })
 }
 
 /// What is to be served, and where.

@@ -1,17 +1,17 @@
 //! Listening sockets: bound, explained where they cannot be, accepted from.
 //!
 //! One socket an address, no `SO_REUSEPORT`: nothing waits in a queue that is
-//! closed behind it, and the socket can be inherited whole. One thread accepts
-//! and hands each connection to the thread with the fewest.
+//! closed behind it, and the socket can be inherited whole ([`super::inherit`]).
+//! One thread accepts and hands each connection to the thread with the fewest.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::SocketFlags;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -31,11 +31,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// After so much silence TCP asks whether the client is there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// A bound socket.
-#[derive(Debug)]
+/// A bound socket. It is closed when the last clone is dropped.
+#[derive(Clone, Debug)]
 pub struct Listener {
-    socket: TcpListener,
+    socket: Arc<TcpListener>,
     speaks: Speaks,
+    named: ListenAddress,
 }
 
 /// Why an address could not be bound, and what to do.
@@ -65,7 +66,11 @@ impl Listener {
             },
         };
         match bound {
-            Ok(socket) => Ok(Self { socket, speaks }),
+            Ok(socket) => Ok(Self {
+                socket: Arc::new(socket),
+                speaks,
+                named: address,
+            }),
             Err(cause) => Err(BindError {
                 address,
                 help: help(address.port(), &cause),
@@ -74,12 +79,39 @@ impl Listener {
         }
     }
 
+    /// Takes a socket over that listens already. `named`: as the
+    /// configuration names it.
+    pub(super) fn adopt(
+        socket: TcpListener,
+        named: ListenAddress,
+        speaks: Speaks,
+    ) -> io::Result<Self> {
+        let known = SockRef::from(&socket);
+        prepare(&known)?;
+        // A socket that listens gets another length of its queue by this.
+        known.listen(BACKLOG)?;
+        Ok(Self {
+            socket: Arc::new(socket),
+            speaks,
+            named,
+        })
+    }
+
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
     pub fn speaks(&self) -> Speaks {
         self.speaks
+    }
+
+    /// As the configuration names it: the port may be 0 there.
+    pub(super) fn named(&self) -> ListenAddress {
+        self.named
+    }
+
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
@@ -94,6 +126,14 @@ fn bind(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
         socket.set_only_v6(only_v6)?;
     }
     socket.set_reuse_address(true)?;
+    prepare(&socket)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// What a listening socket needs, whoever has opened it.
+fn prepare(socket: &Socket) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     // Accepted sockets inherit these.
     socket.set_tcp_nodelay(true)?;
@@ -101,10 +141,7 @@ fn bind(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
         &TcpKeepalive::new()
             .with_time(KEEPALIVE)
             .with_interval(KEEPALIVE / 4),
-    )?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    )
 }
 
 fn help(port: u16, cause: &io::Error) -> String {
@@ -141,7 +178,7 @@ pub(super) enum Queue {
     Left,
 }
 
-/// Accepts until it is stopped; the socket is closed then, or when it is dropped.
+/// Accepts until it is stopped; it has let go of the socket then, or when it is dropped.
 pub(super) async fn accept(
     listener: Listener,
     proxy: Arc<Proxy>,
@@ -150,7 +187,7 @@ pub(super) async fn accept(
     noise: Arc<Noise>,
     stopped: oneshot::Receiver<Queue>,
 ) {
-    let Listener { socket, speaks } = listener;
+    let Listener { socket, speaks, .. } = listener;
     // Deprecated in favour of an unsafe twin, for types that may change their
     // descriptor; a TcpListener never does.
     #[expect(deprecated)]

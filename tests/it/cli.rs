@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -51,6 +52,29 @@ impl Program {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", &limited, env!("CARGO_BIN_EXE_hostmux")]);
         Self::spawn(shell.args(arguments), folder, "")
+    }
+
+    /// The same, with these as its standard streams and the log of events kept:
+    /// what comes in and goes out there a shell can put elsewhere.
+    pub(crate) fn start_in_shell(folder: &Path, script: &str, streams: [OwnedFd; 2]) -> Self {
+        let [input, output] = streams;
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", script, env!("CARGO_BIN_EXE_hostmux")])
+            .current_dir(folder)
+            .env_clear()
+            .env("STATE_DIRECTORY", folder.join("state"))
+            .stdin(input)
+            .stdout(output)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let err = lines(child.stderr.take().unwrap());
+        Self {
+            child,
+            out: channel().1,
+            err,
+            said: Vec::new(),
+        }
     }
 
     fn spawn(command: &mut Command, folder: &Path, input: &str) -> Self {

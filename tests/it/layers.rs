@@ -157,11 +157,13 @@ const ONLY: &[(&str, &[&str])] = &[
     ("hyper_util", &["cli/demo", "server/control"]),
     ("idna", &["host"]),
     ("ipnet", &["config", "snapshot", "proxy/origin"]),
+    ("listenfd", &["server/inherit"]),
     ("jiff", &["observe/access_log", "rt/date", "tls/identity"]),
     ("rcgen", &["tls/local_ca"]),
     ("rustls_native_certs", &["tls/authority"]),
     ("rustls_pemfile", &["tls/pem"]),
     ("saphyr_parser", &["config/locate"]),
+    ("sd_notify", &["server/inherit", "server/notify"]),
     ("serde_yaml", &["config/file"]),
     (
         "socket2",
@@ -199,8 +201,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("x509_parser", &["tls/identity"]),
     // What a request reads is chosen once, in `Proxy::serve`.
     ("crate::snapshot::Live", &["proxy", "snapshot"]),
-    // A listener knows its address, a reload reads the file, and a command may
-    // name an endpoint; no other part of the server knows a setting.
+    // A listener knows its address, and so does a socket that is handed over; a
+    // reload reads the file, and a command may name an endpoint; no other part of the server knows a setting.
     (
         "crate::config",
         &[
@@ -209,6 +211,8 @@ const ONLY: &[(&str, &[&str])] = &[
             "site",
             "proxy",
             "server/control",
+            "server/handover",
+            "server/inherit",
             "server/listener",
             "server/reload",
             "cli",
@@ -217,7 +221,13 @@ const ONLY: &[(&str, &[&str])] = &[
     ("crate::site", &["snapshot", "proxy", "server/control"]),
     (
         "serde",
-        &["config", "diagnostic", "server/control", "server/reload"],
+        &[
+            "config",
+            "diagnostic",
+            "server/control",
+            "server/handover",
+            "server/reload",
+        ],
     ),
     (
         "serde_json",

@@ -22,6 +22,7 @@ mod forwarding;
 mod grpc;
 mod headers;
 mod health;
+mod inherit;
 mod interim;
 mod last_good;
 mod layers;
