@@ -66,6 +66,8 @@ enum Command {
     Resume(control::SiteArguments),
     /// Turn a site's visitors away with a page that says why
     Stop(control::StopArguments),
+    /// Start the program anew in the place of the running one: nobody is refused, nothing is cut
+    Upgrade(control::UpgradeArguments),
 }
 
 #[derive(Debug, Default, clap::Args)]
@@ -147,6 +149,7 @@ pub fn main() -> ExitCode {
         Some(Command::Pause(asked)) => control::pause(asked),
         Some(Command::Resume(asked)) => control::resume(asked),
         Some(Command::Stop(asked)) => control::stop(asked),
+        Some(Command::Upgrade(asked)) => control::upgrade(asked),
     };
     match done {
         Ok(code) => code,

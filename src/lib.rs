@@ -40,6 +40,11 @@
 //! file over. What they learn goes to the [`upstream::registry`], where the
 //! next request finds it.
 //!
+//! Listening sockets outlive a process: systemd may have opened them
+//! ([`server::inherit`]), and an upgrade gives them to the next process
+//! ([`server::handover`]). The main thread minds signals, upgrades and what
+//! [`server::systemd`] is to know.
+//!
 //! # Who may import whom
 //!
 //! Bottom first; a file names only its own row or a row above it.

@@ -6,35 +6,42 @@ mod connection;
 pub mod control;
 pub mod h1;
 mod h2;
+pub mod handover;
 pub mod holder;
 pub mod inherit;
 mod lent;
 pub mod listener;
 mod noise;
+
 pub mod proxy_protocol;
+mod pulse;
 pub mod reload;
+pub mod systemd;
 mod transport;
 mod tunnel;
 mod worker;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{Receiver, UnboundedSender};
 use tokio::sync::oneshot;
 
 use self::background::Background;
+use self::handover::{Button, Fault, Press, Program, Upgraded};
 use self::listener::{Listener, Queue};
 use self::noise::Noise;
-use self::reload::Source;
+use self::reload::{Source, Turn};
 use self::worker::{Census, Job};
 use crate::proxy::Proxy;
 
 pub use self::connection::Speaks;
+pub use self::pulse::{Pulse, Silent};
 pub use self::tunnel::GOODBYE_TIMEOUT;
 pub use self::worker::DRAIN_TIMEOUT;
 
@@ -62,6 +69,18 @@ pub struct Server {
     addresses: Vec<(Speaks, SocketAddr)>,
     census: Arc<Census>,
     background: Background,
+    estate: Estate,
+    button: Button,
+    presses: Receiver<Press>,
+}
+
+/// What an upgrade hands over.
+struct Estate {
+    proxy: Arc<Proxy>,
+    source: Option<Arc<Source>>,
+    listeners: Vec<Listener>,
+    /// Had for good once another process serves: nothing changes here any more.
+    turn: Option<Turn>,
 }
 
 impl Server {
@@ -81,11 +100,12 @@ impl Server {
             jobs: workers,
             threads,
         } = worker::start(&proxy, &noise, &census, count)?;
-        let background = Background::start(proxy, source, control)?;
+        let (button, presses) = Button::new();
+        let background = Background::start(proxy.clone(), source.clone(), control, button.clone())?;
         let mut addresses = Vec::with_capacity(listeners.len());
-        for (n, listener) in listeners.into_iter().enumerate() {
+        for (n, listener) in listeners.iter().enumerate() {
             addresses.push((listener.speaks(), listener.address()?));
-            let _ = workers[n % count].send(Job::Accept(listener));
+            let _ = workers[n % count].send(Job::Accept(listener.clone()));
         }
         Ok(Self {
             workers,
@@ -93,12 +113,61 @@ impl Server {
             addresses,
             census,
             background,
+            estate: Estate {
+                proxy,
+                source,
+                listeners,
+                turn: None,
+            },
+            button,
+            presses,
         })
     }
 
     /// Where clients connect, in the order of the listeners.
     pub fn addresses(&self) -> &[(Speaks, SocketAddr)] {
         &self.addresses
+    }
+
+    /// By which an upgrade is asked for.
+    pub fn button(&self) -> Button {
+        self.button.clone()
+    }
+
+    /// A way to ask all threads whether they live.
+    pub fn pulse(&self) -> Pulse {
+        Pulse {
+            workers: self.workers.clone(),
+            background: self.background.words().clone(),
+        }
+    }
+
+    /// Waits for an upgrade that succeeds; those that fail are told. When this
+    /// returns, another process serves as well, and this one is to be drained.
+    ///
+    /// Dropping the future ends an upgrade that is under way.
+    pub async fn until_upgraded(&mut self, program: &Program) -> Upgraded {
+        loop {
+            let Some(press) = self.presses.recv().await else {
+                return std::future::pending().await; // the button is ours: it does not come to this
+            };
+            let outcome = {
+                let mut upgrade = pin!(upgrade(&mut self.estate, &mut self.background, program));
+                loop {
+                    tokio::select! {
+                        outcome = &mut upgrade => break outcome.map_err(Arc::new),
+                        Some(another) = self.presses.recv() => {
+                            another.answer(&Err(Arc::new(Fault::UnderWay)));
+                        }
+                    }
+                }
+            };
+            self.button.tell(&outcome);
+            press.answer(&outcome);
+            if let Ok(upgraded) = outcome {
+                return upgraded;
+            }
+        }
     }
 
     /// Accepts nothing more and finishes what runs, for at most `timeout`;
@@ -110,6 +179,7 @@ impl Server {
     /// Dropping the future leaves the threads to it; the process's end ends them.
     pub async fn drain(mut self, why: Drain, timeout: Duration) -> usize {
         let until = Instant::now() + timeout;
+        self.estate.listeners.clear();
         self.census.ending.store(true, Ordering::Relaxed);
         let queue = match why {
             Drain::Stop => Queue::Taken,
@@ -164,6 +234,31 @@ impl Server {
         }
         left
     }
+}
+
+/// Hands all over to a new process.
+async fn upgrade(
+    estate: &mut Estate,
+    background: &mut Background,
+    program: &Program,
+) -> Result<Upgraded, Fault> {
+    handover::possible()?;
+    let source = estate.source.as_ref().ok_or(Fault::NoFile)?;
+    // What is changed by hand from now on would not be handed over.
+    let turn = tokio::time::timeout(handover::READY_TIMEOUT, source.turn()).await;
+    let turn = turn.map_err(|_| Fault::Busy)?;
+    let given = handover::Estate {
+        listeners: estate.listeners.clone(),
+        control: background.commands().map_err(Fault::Line)?,
+        by_hand: control::by_hand(&estate.proxy.live().current()),
+    };
+    let successor = handover::attempt(program, given).await?;
+    estate.turn = Some(turn);
+    background.leave_commands().await;
+    systemd::succeeded_by(successor.is.pid);
+    let upgraded = successor.is.clone();
+    successor.go();
+    Ok(upgraded)
 }
 
 /// Half of the descriptors: an exchange may need one on each side.

@@ -1,5 +1,5 @@
 //! `list`, `status`, `add`, `remove`, `drain`, `weight`, `pause`, `resume`,
-//! `stop`: what a running hostmux is asked and told, by its control socket.
+//! `stop`, `upgrade`: what a running hostmux is asked and told, by its control socket.
 
 mod client;
 mod file;
@@ -122,6 +122,15 @@ pub(super) struct StopArguments {
     at: SocketArguments,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct UpgradeArguments {
+    #[command(flatten)]
+    at: SocketArguments,
+    /// Print an object for programs
+    #[arg(long)]
+    json: bool,
+}
+
 pub(super) fn list(asked: ShowArguments) -> anyhow::Result<ExitCode> {
     show(asked, "/v1/sites", table::list)
 }
@@ -135,6 +144,21 @@ fn show(asked: ShowArguments, path: &str, table: fn(&Value) -> String) -> anyhow
     match asked.json {
         true => say(format_args!("{told:#}"))?,
         false => out::write(|out| out.write_all(table(&told).as_bytes()))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn upgrade(asked: UpgradeArguments) -> anyhow::Result<ExitCode> {
+    let running = Found::look(asked.at.socket)?.required()?;
+    let told = running.ask("POST", "/v1/upgrade", Some(&json!({})))?;
+    match asked.json {
+        true => say(format_args!("{told:#}"))?,
+        false => say(format_args!(
+            "process {} serves from now on, hostmux {}; process {} finishes what it has begun",
+            number(&told, "pid"),
+            text(&told, "version"),
+            number(&told, "was"),
+        ))?,
     }
     Ok(ExitCode::SUCCESS)
 }

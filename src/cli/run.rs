@@ -1,4 +1,4 @@
-//! `hostmux run`: load, bind, serve until told to stop.
+//! `hostmux run`: load, bind or take over, serve until told to stop.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -14,17 +14,40 @@ use crate::config::Config;
 use crate::observe::access_log::{AccessLog, Format};
 use crate::proxy::Proxy;
 use crate::rt::date;
-use crate::server::control::Socket;
+use crate::server::control::{Socket, repeat};
+use crate::server::handover::{Button, Claim, Heritage, Program};
 use crate::server::inherit::Inherited;
 use crate::server::listener::Listener;
-use crate::server::reload::{Ready, Source, Start};
-use crate::server::{self, DRAIN_TIMEOUT, Drain, Server, Speaks, reload};
+use crate::server::reload::{Cause, Ready, Source, Start};
+use crate::server::{self, DRAIN_TIMEOUT, Drain, Server, Speaks, reload, systemd};
 use crate::snapshot::Snapshot;
 use crate::tls::Tickets;
 
 /// `strict`: a file with any fault is not served.
 pub(super) fn run(named: Option<PathBuf>, strict: bool) -> anyhow::Result<ExitCode> {
+    // First of all: descriptors and standard input are as they were given.
     let inherited = Inherited::from_systemd();
+    let (mut claim, heritage) = match Claim::take()? {
+        Some((claim, heritage)) => (Some(claim), heritage),
+        None => (None, Heritage::none(inherited)),
+    };
+    let ended = start(named, strict, heritage, &mut claim);
+    if let Some(claim) = claim {
+        claim.give_up(&match &ended {
+            Ok(_) => "the configuration has faults".to_owned(),
+            Err(error) => format!("{error:#}"),
+        });
+    }
+    ended
+}
+
+/// `claim`: to what another process serves; taken once this one does.
+fn start(
+    named: Option<PathBuf>,
+    strict: bool,
+    heritage: Heritage,
+    claim: &mut Option<Claim>,
+) -> anyhow::Result<ExitCode> {
     let file = load::find(named)?;
     let state = load::state_directory()?;
     let Start { loaded, ready } = Start::read(&file, &state, strict);
@@ -44,7 +67,7 @@ pub(super) fn run(named: Option<PathBuf>, strict: bool) -> anyhow::Result<ExitCo
     let format = super::log_format(config.log.format);
     super::start_log(format);
     let limit = server::raise_descriptor_limit();
-    let listeners = bind(&config, inherited)?;
+    let listeners = bind(&config, heritage.inherited)?;
     let tickets = Tickets::open(&load::runtime_directory()?, SystemTime::now());
     let snapshot = reload::open(&config, inventory, Arc::new(tickets), &state, None)?;
     tracing::info!(
@@ -76,7 +99,10 @@ pub(super) fn run(named: Option<PathBuf>, strict: bool) -> anyhow::Result<ExitCo
         let source = Source::new(&file, state, config.clone(), text, refused);
         Arc::new(source)
     });
-    let control = source.as_ref().and_then(|_| control());
+    let control = source
+        .as_ref()
+        .and_then(|_| heritage.control.or_else(control));
+    repeat(&snapshot, &heritage.by_hand);
     let served = Served {
         snapshot,
         listeners,
@@ -86,6 +112,10 @@ pub(super) fn run(named: Option<PathBuf>, strict: bool) -> anyhow::Result<ExitCo
     serve(&config, served, format, |server| {
         for (speaks, address) in server.addresses() {
             tracing::info!(%address, tls = *speaks == Speaks::Https, "listening");
+        }
+        // Systemd hears this process once the one before has named it.
+        if let Some(claim) = claim.take() {
+            claim.ready();
         }
         Ok(())
     })
@@ -146,17 +176,37 @@ pub(super) fn serve(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let program = Program::of_this_process().context("this program is not known")?;
     let left = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let proxy = Arc::new(Proxy::new(served.snapshot, access_log));
-        let server = Server::start(proxy, served.listeners, served.source, served.control)
-            .context("the threads could not be started")?;
+        let source = served.source.clone();
+        let mut server = Server::start(
+            proxy.clone(),
+            served.listeners,
+            served.source,
+            served.control,
+        )
+        .context("the threads could not be started")?;
         ready(&server)?;
-        let name = signals.next().await;
-        tracing::info!(signal = name, drain_s = DRAIN_TIMEOUT.as_secs(), "draining");
+        systemd::ready(&status(&proxy, source.as_deref()));
+        let (button, watchdog) = (server.button(), systemd::watchdog(server.pulse()));
+        let reload = async || reload(&proxy, source.as_ref()).await;
+        let why = tokio::select! {
+            signal = signals.end(&button, reload) => {
+                tracing::info!(signal, drain_s = DRAIN_TIMEOUT.as_secs(), "draining");
+                systemd::stopping();
+                Drain::Stop
+            }
+            upgraded = server.until_upgraded(&program) => {
+                tracing::info!(to = upgraded.pid, drain_s = DRAIN_TIMEOUT.as_secs(), "draining");
+                Drain::Upgrade
+            }
+            never = watchdog => match never {},
+        };
         let left = tokio::select! {
-            left = server.drain(Drain::Stop, DRAIN_TIMEOUT) => Some(left),
-            name = signals.next() => {
+            left = server.drain(why, DRAIN_TIMEOUT) => Some(left),
+            name = signals.stop() => {
                 tracing::warn!(signal = name, "stopped at once");
                 None
             }
@@ -199,21 +249,56 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    /// Waits for one that ends this process, and does what the others ask for.
+    async fn end(&mut self, button: &Button, reload: impl AsyncFn()) -> &'static str {
         loop {
-            // A reload, a log's rotation and an upgrade are asked for by these:
-            // not to know them must not stop the server.
-            let unknown = tokio::select! {
+            tokio::select! {
                 _ = self.term.recv() => return "TERM",
                 _ = self.int.recv() => return "INT",
-                _ = self.hup.recv() => "HUP",
-                _ = self.usr1.recv() => "USR1",
-                _ = self.usr2.recv() => "USR2",
-            };
-            tracing::warn!(
-                signal = unknown,
-                "this version does not act on the signal: restart to read sites.yaml again"
-            );
+                // Those that come meanwhile are one more afterwards.
+                _ = self.hup.recv() => tokio::select! {
+                    () = reload() => {}
+                    name = self.stop() => return name,
+                },
+                _ = self.usr1.recv() => {
+                    tracing::info!("no log goes to a file of hostmux: there is none to open again");
+                }
+                _ = self.usr2.recv() => button.press(),
+            }
         }
+    }
+
+    /// Waits for one that ends this process.
+    async fn stop(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "TERM",
+            _ = self.int.recv() => "INT",
+        }
+    }
+}
+
+/// Reads the file again, as SIGHUP asks; what comes of it is told there.
+async fn reload(proxy: &Arc<Proxy>, source: Option<&Arc<Source>>) {
+    let Some(source) = source else {
+        return tracing::warn!("there is no file to read again: it came from standard input");
+    };
+    systemd::reloading();
+    let _ = source.take_over(proxy, Cause::Signal).await;
+    systemd::ready(&status(proxy, Some(source)));
+}
+
+/// One line for `systemctl status`.
+fn status(proxy: &Proxy, source: Option<&Source>) -> String {
+    let snapshot = proxy.live().current();
+    let (sites, broken) = snapshot.all().fold((0, 0), |(all, broken), site| {
+        (all + 1, broken + usize::from(site.broken.is_some()))
+    });
+    let refused = source.and_then(Source::refused);
+    match (refused, broken) {
+        (Some(_), _) => {
+            format!("{sites} sites, of an older sites.yaml: what stands there now is refused")
+        }
+        (None, 0) => format!("{sites} sites"),
+        (None, broken) => format!("{sites} sites, of which {broken} are broken"),
     }
 }

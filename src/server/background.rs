@@ -5,12 +5,14 @@
 //! what it does costs no request a wait.
 
 use std::io;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use super::control::{self, Listening, Place, Socket};
+use super::control::{self, Deed, Listening, Place, Socket};
+use super::handover::Button;
 use super::reload::Source;
 use crate::proxy::Proxy;
 use crate::rt::{self, clock};
@@ -21,8 +23,26 @@ use crate::upstream::{Upstream, discovery, health};
 pub(super) struct Background {
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
-    /// The control socket's file, which goes with this.
-    _place: Option<Place>,
+    words: mpsc::Sender<Word>,
+    commands: Option<Commands>,
+}
+
+/// What it is told while it runs.
+pub(super) enum Word {
+    /// Say that the thread lives.
+    Beat(oneshot::Sender<()>),
+    /// Take no more commands; those that were taken are answered.
+    NoCommands,
+}
+
+/// Words that wait.
+const WORDS_MAX: usize = 4;
+
+/// The control socket, for whoever takes it over, and its file, which goes
+/// with this. In this order.
+struct Commands {
+    listener: UnixListener,
+    place: Place,
 }
 
 impl Background {
@@ -30,18 +50,45 @@ impl Background {
         proxy: Arc<Proxy>,
         source: Option<Arc<Source>>,
         control: Option<Socket>,
+        button: Button,
     ) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
+        let (words, heard) = mpsc::channel(WORDS_MAX);
         let both = source.zip(control);
         let (place, listening) = both
-            .map(|(source, socket)| Listening::new(socket, source))
+            .map(|(source, socket)| Listening::new(socket, source, button))
             .unzip();
-        let thread = rt::thread("background", move || run(proxy, listening, stopped))?;
+        let listener = listening.as_ref().map(Listening::copy).transpose()?;
+        let commands = listener
+            .zip(place)
+            .map(|(listener, place)| Commands { listener, place });
+        let thread = rt::thread("background", move || run(proxy, listening, heard, stopped))?;
         Ok(Self {
             stop,
             thread,
-            _place: place,
+            words,
+            commands,
         })
+    }
+
+    /// What the next process needs to take commands.
+    pub(super) fn commands(&self) -> io::Result<Option<(UnixListener, Deed)>> {
+        let Some(Commands { listener, place }) = &self.commands else {
+            return Ok(None);
+        };
+        Ok(Some((listener.try_clone()?, place.deed().clone())))
+    }
+
+    /// Leaves commands, and the file of their socket, to the next process.
+    pub(super) async fn leave_commands(&mut self) {
+        // The file stays, for somebody listens.
+        self.commands = None;
+        // A thread that is gone takes none.
+        let _ = self.words.send(Word::NoCommands).await;
+    }
+
+    pub(super) fn words(&self) -> &mpsc::Sender<Word> {
+        &self.words
     }
 
     /// Ends its tasks and waits for the thread.
@@ -54,17 +101,33 @@ impl Background {
 }
 
 /// Its tasks end with its runtime.
-async fn run(proxy: Arc<Proxy>, listening: Option<Listening>, stopped: oneshot::Receiver<()>) {
+async fn run(
+    proxy: Arc<Proxy>,
+    listening: Option<Listening>,
+    mut heard: mpsc::Receiver<Word>,
+    mut stopped: oneshot::Receiver<()>,
+) {
     tokio::task::spawn_local(clock::run(pool::sweep));
-    if let Some(listening) = listening {
-        tokio::task::spawn_local(control::run(listening, proxy.clone()));
-    }
+    let commands =
+        listening.map(|listening| tokio::task::spawn_local(control::run(listening, proxy.clone())));
     let commons = proxy.live().current().commons.clone();
     let changed = commons.changed.subscribe();
     let all = move || upstreams(&proxy);
     tokio::task::spawn_local(health::supervise(all.clone(), changed));
     tokio::task::spawn_local(discovery::supervise(all, commons));
-    let _ = stopped.await;
+    loop {
+        tokio::select! {
+            _ = &mut stopped => return,
+            Some(word) = heard.recv() => match word {
+                Word::Beat(beat) => drop(beat.send(())),
+                Word::NoCommands => {
+                    if let Some(commands) = &commands {
+                        commands.abort();
+                    }
+                }
+            },
+        }
+    }
 }
 
 /// Those that requests may go to; one that several routes have comes several times.

@@ -6,6 +6,7 @@
 //! GET    /v1/status                         all of it: sites, routes, endpoints
 //! GET    /v1/sites                          sites and their endpoints, in short
 //! POST   /v1/reload                         {}
+//! POST   /v1/upgrade                        {}
 //! POST   /v1/sites/HOST/endpoints           {"endpoints": ["8081"], "prefix": "/x", "runtime": true}
 //! DELETE /v1/sites/HOST/endpoints           the same, and perhaps "force": true
 //! PATCH  /v1/sites/HOST/endpoints/ENDPOINT  {"weight": 3, "draining": true, "prefix": "/x"}
@@ -17,6 +18,7 @@
 //! told as JSON with `error` and `fix`, and nothing is changed by it. One
 //! request a connection.
 
+mod by_hand;
 mod change;
 mod refusal;
 mod request;
@@ -39,18 +41,21 @@ use tokio::sync::Semaphore;
 
 use self::refusal::Refusal;
 use self::request::Asked;
-use super::reload::{Cause, Source};
+use super::handover::Button;
+use super::reload::{Cause, Source, Turn};
 use crate::body::Body;
 use crate::proxy::Proxy;
 
+pub(super) use self::by_hand::list as by_hand;
+pub use self::by_hand::repeat;
 pub use self::request::BODY_BYTES_MAX;
-pub use self::socket::{BindFault, MODE, Place, Socket};
+pub use self::socket::{BindFault, Deed, MODE, Place, Socket};
 
 /// Commands are few and short: who comes later waits in the socket's line.
 const CONNECTIONS_MAX: usize = 16;
 /// How long one of them may take, from the first byte of its head to the last
-/// of its answer.
-const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// of its answer: a little more than an upgrade ([`super::handover::READY_TIMEOUT`]).
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(35);
 /// How long nothing is accepted after that failed: descriptors may be used up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -58,20 +63,27 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Listening {
     listener: std::os::unix::net::UnixListener,
     source: Arc<Source>,
+    button: Button,
     started: SystemTime,
 }
 
 impl Listening {
     /// The socket's file in the file system, which goes with its holder, and
-    /// the rest. `source`: the file that is served.
-    pub(super) fn new(socket: Socket, source: Arc<Source>) -> (Place, Self) {
+    /// the rest. `source`: the file that is served; `button`: for an upgrade.
+    pub(super) fn new(socket: Socket, source: Arc<Source>, button: Button) -> (Place, Self) {
         let (listener, place) = socket.split();
         let listening = Self {
             listener,
             source,
+            button,
             started: SystemTime::now(),
         };
         (place, listening)
+    }
+
+    /// The same socket once more.
+    pub(super) fn copy(&self) -> std::io::Result<std::os::unix::net::UnixListener> {
+        self.listener.try_clone()
     }
 }
 
@@ -79,6 +91,7 @@ impl Listening {
 struct Desk {
     proxy: Arc<Proxy>,
     source: Arc<Source>,
+    button: Button,
     started: SystemTime,
 }
 
@@ -91,6 +104,7 @@ pub(super) async fn run(listening: Listening, proxy: Arc<Proxy>) {
     let desk = Rc::new(Desk {
         proxy,
         source: listening.source,
+        button: listening.button,
         started: listening.started,
     });
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -153,20 +167,32 @@ async fn answer(desk: &Desk, request: Request<Incoming>) -> Response<Body> {
 
 async fn act(desk: &Desk, asked: Asked) -> Result<Value, Refusal> {
     if matches!(asked, Asked::Reload) {
-        let source = &desk.source;
-        return change::reloaded(source.take_over(&desk.proxy, Cause::Command).await);
+        let done = tokio::select! {
+            done = desk.source.take_over(&desk.proxy, Cause::Command) => done,
+            () = desk.button.over() => return Err(succeeded()),
+        };
+        return change::reloaded(done);
+    }
+    if matches!(asked, Asked::Upgrade) {
+        return change::upgraded(desk.button.ask().await);
     }
     let changes = !matches!(asked, Asked::Server | Asked::Status | Asked::Sites);
     // What is changed while a reload builds the next snapshot would be lost with this one.
     let _turn = match changes {
-        true => Some(desk.source.turn().await),
+        true => Some(turn(desk).await?),
         false => None,
     };
     let snapshot = desk.proxy.live().current();
     match asked {
-        // A reload was done above.
-        Asked::Server | Asked::Reload => Ok(status::server(&snapshot, &desk.source, desk.started)),
-        Asked::Status => Ok(status::whole(&snapshot, &desk.source, desk.started)),
+        // A reload and an upgrade were done above.
+        Asked::Server | Asked::Reload | Asked::Upgrade => {
+            Ok(status::server(&snapshot, &desk.source, desk.started))
+        }
+        Asked::Status => {
+            let mut told = status::whole(&snapshot, &desk.source, desk.started);
+            told["upgrade_failed"] = status::failure(desk.button.failed());
+            Ok(told)
+        }
         Asked::Sites => Ok(status::sites(&snapshot)),
         Asked::Add(host, asked) => change::add(&snapshot, &host, &asked),
         Asked::Remove(host, asked) => change::remove(&snapshot, &host, &asked),
@@ -175,4 +201,19 @@ async fn act(desk: &Desk, asked: Asked) -> Result<Value, Refusal> {
         }
         Asked::Gate(host, state) => change::gate(&snapshot, &host, state),
     }
+}
+
+/// The right to change what runs, which another process has after an upgrade.
+async fn turn(desk: &Desk) -> Result<Turn, Refusal> {
+    tokio::select! {
+        turn = desk.source.turn() => Ok(turn),
+        () = desk.button.over() => Err(succeeded()),
+    }
+}
+
+fn succeeded() -> Refusal {
+    Refusal::conflict(
+        "another process has taken over meanwhile",
+        "say it once more",
+    )
 }

@@ -29,6 +29,8 @@ pub(super) use self::drain::Drain;
 pub(super) enum Job {
     Accept(Listener),
     Serve(Accepted),
+    /// Say that the thread lives.
+    Beat(oneshot::Sender<()>),
     /// Accept nothing more, and say so.
     StopAccepting {
         queue: Queue,
@@ -216,6 +218,7 @@ pub(super) async fn run(
                 accepting.push((stop, tokio::task::spawn_local(accept)));
             }
             Job::Serve(accepted) => serve(&worker, accepted),
+            Job::Beat(beat) => drop(beat.send(())),
             Job::StopAccepting { queue, done } => {
                 for (stop, accept) in accepting.drain(..) {
                     let _ = stop.send(queue);

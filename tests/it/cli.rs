@@ -46,6 +46,11 @@ impl Program {
         )
     }
 
+    /// The same by another name.
+    pub(crate) fn start_as(path: &Path, folder: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(Command::new(path).args(arguments), folder, "")
+    }
+
     /// The same, with so many descriptors.
     fn start_with_descriptors(folder: &Path, arguments: &[&str], descriptors: u32) -> Self {
         let limited = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
@@ -133,6 +138,11 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Waits for the end of this very process, while another may hold its streams.
+    pub(crate) fn ended_alone(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
     pub(crate) fn ended(mut self) -> Ended {
         // Its streams end when it does.
         let rest = |lines: &Receiver<String>| {
@@ -217,6 +227,7 @@ fn it_says_what_it_is() {
         &["pause", "--help"],
         &["resume", "--help"],
         &["stop", "--help"],
+        &["upgrade", "--help"],
     ] {
         let help = run(arguments, &[], "");
         assert_eq!(
@@ -241,6 +252,7 @@ fn it_says_what_it_is() {
         "pause",
         "resume",
         "stop",
+        "upgrade",
         "HOSTMUX_CONFIG",
     ] {
         assert!(help.contains(word), "{word}: {help}");

@@ -163,7 +163,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("rustls_native_certs", &["tls/authority"]),
     ("rustls_pemfile", &["tls/pem"]),
     ("saphyr_parser", &["config/locate"]),
-    ("sd_notify", &["server/inherit", "server/notify"]),
+    ("sd_notify", &["server/inherit", "server/systemd"]),
     ("serde_yaml", &["config/file"]),
     (
         "socket2",
@@ -235,6 +235,7 @@ const ONLY: &[(&str, &[&str])] = &[
             "observe",
             "proxy/reply",
             "server/control",
+            "server/handover",
             "server/reload",
             "cli",
         ],

@@ -39,7 +39,8 @@ mod retry;
 mod routes;
 mod routing;
 mod sticky;
+mod systemd;
 mod tls;
 mod tunnels;
-
+mod upgrade;
 mod websocket;

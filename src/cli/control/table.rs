@@ -83,6 +83,13 @@ pub(super) fn status(told: &Value) -> String {
     if let Some(refused) = told.get("refused").filter(|refused| !refused.is_null()) {
         out.push_str(&degraded(refused));
     }
+    if let Some(failed) = told
+        .get("upgrade_failed")
+        .filter(|failed| !failed.is_null())
+    {
+        let (at, why) = (text(failed, "at"), text(failed, "why"));
+        out.push_str(&format!("the upgrade of {at} failed: {why}\n\n"));
+    }
     let mut rows = vec![row(&[
         "SITE",
         "STATE",

@@ -9,6 +9,7 @@ use super::request::{Change, Endpoints};
 use crate::config::{nearest, parse_endpoint};
 use crate::host::HostPattern;
 use crate::path::PathPrefix;
+use crate::server::handover::Outcome;
 use crate::server::reload::{Changes, Rejected};
 use crate::site::gate::State;
 use crate::site::{Route, Site};
@@ -163,6 +164,22 @@ pub(super) fn endpoint(
     }))
 }
 
+/// What became of an upgrade.
+pub(super) fn upgraded(outcome: Outcome) -> Result<Value, Refusal> {
+    match outcome {
+        Ok(upgraded) => Ok(json!({
+            "was": std::process::id(),
+            "pid": upgraded.pid,
+            "version": upgraded.version,
+        })),
+        Err(fault) if fault.is_refusal() => Err(Refusal::conflict(fault.told(), fault.help())),
+        Err(fault) => Err(Refusal::conflict(
+            format!("{}; process {} goes on", fault.told(), std::process::id()),
+            fault.help(),
+        )),
+    }
+}
+
 /// What became of a reload.
 pub(super) fn reloaded(reloaded: Result<Changes, Rejected>) -> Result<Value, Refusal> {
     match reloaded {
@@ -193,6 +210,7 @@ fn site<'s>(snapshot: &'s Snapshot, host: &str) -> Result<&'s Site, Refusal> {
         _ => None,
     };
     let pattern = HostPattern::parse(host);
+    let named = named.or_else(|| snapshot.all().find(|site| *site.name == *host));
     let found = named.or_else(|| snapshot.sites.of(pattern.as_ref().ok()?));
     if let Some(found) = found {
         return Ok(found);

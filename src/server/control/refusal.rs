@@ -81,6 +81,11 @@ impl Refusal {
         )
     }
 
+    /// What is wrong, without what to do.
+    pub(super) fn why(&self) -> &str {
+        &self.error
+    }
+
     pub(super) fn told(&self) -> Value {
         let mut told = json!({
             "status": self.status.as_u16(),

@@ -24,6 +24,7 @@ pub(super) enum Asked {
     Status,
     Sites,
     Reload,
+    Upgrade,
     /// Of the site of this name, endpoints more.
     Add(String, Endpoints),
     /// Of the site of this name, endpoints less.
@@ -111,6 +112,11 @@ pub(super) async fn read(request: Request<Incoming>) -> Result<Asked, Refusal> {
             json::<NoBody>(&body, "nothing")?;
             Ok(Asked::Reload)
         }
+        ["v1", "upgrade"] => {
+            only(Method::POST, "POST")?;
+            json::<NoBody>(&body, "nothing")?;
+            Ok(Asked::Upgrade)
+        }
         ["v1", "sites", host, "endpoints"] => {
             let host = (*host).to_owned();
             match parts.method {
@@ -143,7 +149,7 @@ pub(super) async fn read(request: Request<Incoming>) -> Result<Asked, Refusal> {
         }
         _ => Err(Refusal::absent(
             format!("there is nothing at {}", parts.uri.path()),
-            "see /v1/server, /v1/status, /v1/sites, /v1/reload, /v1/sites/HOST/endpoints, \
+            "see /v1/server, /v1/status, /v1/sites, /v1/reload, /v1/upgrade, /v1/sites/HOST/endpoints, \
              /v1/sites/HOST/endpoints/ENDPOINT and /v1/sites/HOST/pause, resume or stop",
         )),
     }

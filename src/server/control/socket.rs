@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, fchmod, flock};
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Type};
 
 /// The permission bits of the socket: its user's and its group's.
@@ -30,8 +31,18 @@ pub enum BindFault {
     },
 }
 
-/// A bound control socket. Dropped, it is gone from the file system.
+/// Which file a control socket is, for the process that is to have it next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deed {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+/// A bound control socket. Dropped, it is gone from the file system, unless
+/// another process has it as well.
 pub struct Socket {
+    // Closed first: see `Place`.
     listener: UnixListener,
     place: Place,
 }
@@ -66,6 +77,21 @@ impl Socket {
             listener: socket.into(),
             place,
         })
+    }
+
+    /// Takes a socket over that listens already, if its file is where it was.
+    /// Who starts another hostmux meanwhile finds it served all the time.
+    pub fn adopt(listener: UnixListener, deed: Deed) -> io::Result<Self> {
+        let place = Place::of(&deed.path)?;
+        if place.deed != deed {
+            return Err(io::Error::other("another file is in its place"));
+        }
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, place })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.place.deed.path
     }
 
     pub(super) fn split(self) -> (UnixListener, Place) {
@@ -121,30 +147,44 @@ fn bound(address: &SockAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// The socket's file. Dropped, it is removed, if it is still the same.
+/// The socket's file. Dropped, it is removed, if it is still the same and
+/// nobody listens on it: at an upgrade two processes have it for a while, and
+/// either may be the one that stays.
 pub struct Place {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
+    deed: Deed,
 }
 
 impl Place {
     fn of(path: &Path) -> io::Result<Self> {
         let found = fs::symlink_metadata(path)?;
         Ok(Self {
-            path: std::path::absolute(path)?,
-            device: found.dev(),
-            inode: found.ino(),
+            deed: Deed {
+                path: std::path::absolute(path)?,
+                device: found.dev(),
+                inode: found.ino(),
+            },
         })
+    }
+
+    pub(in crate::server) fn deed(&self) -> &Deed {
+        &self.deed
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let same = |found: fs::Metadata| (found.dev(), found.ino()) == (self.device, self.inode);
-        if fs::symlink_metadata(&self.path).is_ok_and(same) {
+        let Deed {
+            path,
+            device,
+            inode,
+        } = &self.deed;
+        let same = |found: fs::Metadata| (found.dev(), found.ino()) == (*device, *inode);
+        if !fs::symlink_metadata(path).is_ok_and(same) {
+            return;
+        }
+        if let Ok(address) = SockAddr::unix(path) {
             // One that stays is replaced at the next start.
-            let _ = fs::remove_file(&self.path);
+            let _ = clear(path, &address);
         }
     }
 }
@@ -180,6 +220,27 @@ mod tests {
         fs::write(&path, "mine").unwrap();
         assert!(matches!(Socket::bind(&path), Err(BindFault::NotASocket(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_socket_outlives_its_holder_if_another_one_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hostmux.sock");
+        let (listener, place) = Socket::bind(&path).unwrap().split();
+        let deed = place.deed().clone();
+        let next = Socket::adopt(listener.try_clone().unwrap(), deed.clone()).unwrap();
+        drop(listener);
+        drop(place);
+        assert!(matches!(Socket::bind(&path), Err(BindFault::InUse(_))));
+        let copy = next.listener.try_clone().unwrap();
+        drop(next);
+        assert!(path.exists());
+        // Somebody takes the file away, and another one comes there.
+        fs::remove_file(&path).unwrap();
+        let other = Socket::bind(&path).unwrap();
+        assert!(Socket::adopt(copy, deed).is_err());
+        drop(other);
+        assert!(!path.exists());
     }
 
     #[test]

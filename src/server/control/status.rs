@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 use serde_json::{Value, json};
 
 use crate::rt::date;
+use crate::server::handover::Failure;
 use crate::server::reload::Source;
 use crate::site::gate::State;
 use crate::site::{Route, Site, Target};
@@ -42,6 +43,14 @@ pub(super) fn whole(snapshot: &Snapshot, source: &Source, started: SystemTime) -
     told["runtime_changes"] = sites.iter().flat_map(|site| by_hand(site, now)).collect();
     told["sites"] = sites.iter().map(|site| whole_site(site, now)).collect();
     told
+}
+
+/// Why the last upgrade failed, if it did.
+pub(super) fn failure(failed: Option<Failure>) -> Value {
+    failed.map_or(
+        Value::Null,
+        |failed| json!({ "why": failed.why, "at": date::rfc3339(failed.at) }),
+    )
 }
 
 /// Sites and their endpoints, by name.
