@@ -7,9 +7,11 @@
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::control::{self, Deed, Listening, Place, Socket};
 use super::handover::Button;
@@ -22,7 +24,7 @@ use crate::upstream::{Upstream, discovery, health};
 /// The thread. Dropped, it ends by itself.
 pub(super) struct Background {
     stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
+    thread: thread::JoinHandle<()>,
     words: mpsc::Sender<Word>,
     commands: Option<Commands>,
 }
@@ -31,10 +33,12 @@ pub(super) struct Background {
 pub(super) enum Word {
     /// Say that the thread lives.
     Beat(oneshot::Sender<()>),
-    /// Take no more commands; those that were taken are answered.
-    NoCommands,
+    /// Take no more commands, and say so; those that were taken are answered.
+    NoCommands(oneshot::Sender<()>),
 }
 
+/// How long the thread may take to hear a word: it waits for nothing itself.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Words that wait.
 const WORDS_MAX: usize = 4;
 
@@ -83,8 +87,13 @@ impl Background {
     pub(super) async fn leave_commands(&mut self) {
         // The file stays, for somebody listens.
         self.commands = None;
-        // A thread that is gone takes none.
-        let _ = self.words.send(Word::NoCommands).await;
+        let (done, left) = oneshot::channel();
+        let leave = async {
+            // A thread that is gone takes none.
+            let _ = self.words.send(Word::NoCommands(done)).await;
+            let _ = left.await;
+        };
+        let _ = tokio::time::timeout(LEAVE_TIMEOUT, leave).await;
     }
 
     pub(super) fn words(&self) -> &mpsc::Sender<Word> {
@@ -108,7 +117,8 @@ async fn run(
     mut stopped: oneshot::Receiver<()>,
 ) {
     tokio::task::spawn_local(clock::run(pool::sweep));
-    let commands =
+    let under_way = listening.as_ref().map(Listening::under_way);
+    let mut commands =
         listening.map(|listening| tokio::task::spawn_local(control::run(listening, proxy.clone())));
     let commons = proxy.live().current().commons.clone();
     let changed = commons.changed.subscribe();
@@ -117,16 +127,28 @@ async fn run(
     tokio::task::spawn_local(discovery::supervise(all, commons));
     loop {
         tokio::select! {
-            _ = &mut stopped => return,
+            _ = &mut stopped => break,
             Some(word) = heard.recv() => match word {
                 Word::Beat(beat) => drop(beat.send(())),
-                Word::NoCommands => {
-                    if let Some(commands) = &commands {
-                        commands.abort();
-                    }
+                Word::NoCommands(done) => {
+                    end(commands.take()).await;
+                    let _ = done.send(());
                 }
             },
         }
+    }
+    end(commands).await;
+    if let Some(under_way) = under_way {
+        // The one that has asked for an upgrade, above all.
+        under_way.end().await;
+    }
+}
+
+/// Ends the task that takes commands; the socket is closed then.
+async fn end(commands: Option<JoinHandle<()>>) {
+    if let Some(commands) = commands {
+        commands.abort();
+        let _ = commands.await;
     }
 }
 

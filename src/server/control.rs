@@ -56,6 +56,8 @@ const CONNECTIONS_MAX: usize = 16;
 /// How long one of them may take, from the first byte of its head to the last
 /// of its answer: a little more than an upgrade ([`super::handover::READY_TIMEOUT`]).
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(35);
+/// How long those that are under way may take when the process ends.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long nothing is accepted after that failed: descriptors may be used up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -65,6 +67,18 @@ pub(super) struct Listening {
     source: Arc<Source>,
     button: Button,
     started: SystemTime,
+    places: Arc<Semaphore>,
+}
+
+/// The commands that are under way.
+pub(super) struct UnderWay(Arc<Semaphore>);
+
+impl UnderWay {
+    /// Waits for their end, once no more are taken.
+    pub(super) async fn end(self) {
+        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(FAREWELL_TIMEOUT, self.0.acquire_many(all)).await;
+    }
 }
 
 impl Listening {
@@ -77,8 +91,13 @@ impl Listening {
             source,
             button,
             started: SystemTime::now(),
+            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         };
         (place, listening)
+    }
+
+    pub(super) fn under_way(&self) -> UnderWay {
+        UnderWay(self.places.clone())
     }
 
     /// The same socket once more.
@@ -107,7 +126,7 @@ pub(super) async fn run(listening: Listening, proxy: Arc<Proxy>) {
         button: listening.button,
         started: listening.started,
     });
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = listening.places;
     loop {
         let Ok(place) = places.clone().acquire_owned().await else {
             return;
