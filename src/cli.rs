@@ -7,6 +7,7 @@ mod check;
 mod control;
 mod demo;
 mod endpoints;
+mod init;
 mod load;
 mod lookup;
 mod out;
@@ -46,6 +47,8 @@ enum Command {
     Demo(DemoArguments),
     /// Print every fault and warning of sites.yaml; exit 1 if it would be refused, 4 if sites would be broken
     Check(CheckArguments),
+    /// Write a first sites.yaml from the ports that something listens on here
+    Init(init::Arguments),
     /// Tell which site, route, endpoint and certificate would serve a URL, and why
     Lookup(LookupArguments),
     /// List the sites of the running hostmux and their endpoints
@@ -140,6 +143,7 @@ pub fn main() -> ExitCode {
             lookup.run.config.or(arguments.run.config),
             lookup.json,
         ),
+        Some(Command::Init(asked)) => init::run(asked),
         Some(Command::List(asked)) => control::list(asked),
         Some(Command::Status(asked)) => control::status(asked),
         Some(Command::Add(asked)) => control::add(asked, arguments.run.config),

@@ -228,6 +228,7 @@ fn it_says_what_it_is() {
         &["resume", "--help"],
         &["stop", "--help"],
         &["upgrade", "--help"],
+        &["init", "--help"],
     ] {
         let help = run(arguments, &[], "");
         assert_eq!(
@@ -253,6 +254,7 @@ fn it_says_what_it_is() {
         "resume",
         "stop",
         "upgrade",
+        "init",
         "HOSTMUX_CONFIG",
     ] {
         assert!(help.contains(word), "{word}: {help}");

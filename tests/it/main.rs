@@ -23,6 +23,7 @@ mod grpc;
 mod headers;
 mod health;
 mod inherit;
+mod init;
 mod interim;
 mod last_good;
 mod layers;
