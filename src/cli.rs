@@ -12,6 +12,7 @@ mod load;
 mod lookup;
 mod out;
 mod run;
+mod service;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -71,6 +72,8 @@ enum Command {
     Stop(control::StopArguments),
     /// Start the program anew in the place of the running one: nobody is refused, nothing is cut
     Upgrade(control::UpgradeArguments),
+    /// Install hostmux as a service of systemd, take it away, or tell how it is
+    Service(service::Arguments),
 }
 
 #[derive(Debug, Default, clap::Args)]
@@ -154,6 +157,7 @@ pub fn main() -> ExitCode {
         Some(Command::Resume(asked)) => control::resume(asked),
         Some(Command::Stop(asked)) => control::stop(asked),
         Some(Command::Upgrade(asked)) => control::upgrade(asked),
+        Some(Command::Service(asked)) => service::run(asked, arguments.run.config),
     };
     match done {
         Ok(code) => code,

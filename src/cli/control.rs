@@ -1,10 +1,10 @@
 //! `list`, `status`, `add`, `remove`, `drain`, `weight`, `pause`, `resume`,
 //! `stop`, `upgrade`: what a running hostmux is asked and told, by its control socket.
 
-mod client;
+pub(super) mod client;
 mod file;
 mod table;
-mod told;
+pub(super) mod told;
 
 use std::fs;
 use std::io::{IsTerminal, Write};

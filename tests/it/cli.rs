@@ -229,6 +229,10 @@ fn it_says_what_it_is() {
         &["stop", "--help"],
         &["upgrade", "--help"],
         &["init", "--help"],
+        &["service", "--help"],
+        &["service", "install", "--help"],
+        &["service", "uninstall", "--help"],
+        &["service", "status", "--help"],
     ] {
         let help = run(arguments, &[], "");
         assert_eq!(
@@ -255,6 +259,7 @@ fn it_says_what_it_is() {
         "stop",
         "upgrade",
         "init",
+        "service",
         "HOSTMUX_CONFIG",
     ] {
         assert!(help.contains(word), "{word}: {help}");

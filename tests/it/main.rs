@@ -39,6 +39,7 @@ mod resumption;
 mod retry;
 mod routes;
 mod routing;
+mod service;
 mod sticky;
 mod systemd;
 mod tls;

@@ -14,19 +14,19 @@ use serde_json::Value;
 use crate::cli::load;
 
 /// Where the service's socket is, if systemd starts it.
-const SERVICE_SOCKET: &str = "/run/hostmux/hostmux.sock";
+pub(in crate::cli) const SERVICE_SOCKET: &str = "/run/hostmux/hostmux.sock";
 /// How long hostmux may be silent: a little more than it gives a command.
 const SILENCE_MAX: Duration = Duration::from_secs(40);
 /// The largest answer that is read, in bytes: many times the status of 10,000 sites.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
 /// A hostmux that runs, as far as we know.
-pub(super) struct Running {
-    socket: PathBuf,
+pub(in crate::cli) struct Running {
+    pub(in crate::cli) socket: PathBuf,
 }
 
 /// What came of looking for one.
-pub(super) enum Found {
+pub(in crate::cli) enum Found {
     Running(Running),
     /// Nobody listens on any of these.
     Nobody(Vec<PathBuf>),
@@ -34,7 +34,7 @@ pub(super) enum Found {
 
 impl Found {
     /// Looks where hostmux listens; `named`: only there.
-    pub(super) fn look(named: Option<PathBuf>) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn look(named: Option<PathBuf>) -> anyhow::Result<Self> {
         let places = match named {
             Some(named) => vec![named],
             None => vec![load::control_socket()?, PathBuf::from(SERVICE_SOCKET)],
@@ -54,7 +54,7 @@ impl Found {
     }
 
     /// The one that runs, where one has to.
-    pub(super) fn required(self) -> anyhow::Result<Running> {
+    pub(in crate::cli) fn required(self) -> anyhow::Result<Running> {
         match self {
             Self::Running(running) => Ok(running),
             Self::Nobody(tried) => {
@@ -73,7 +73,7 @@ impl Found {
 }
 
 impl Running {
-    pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
+    pub(in crate::cli) fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.ask("GET", path, None)
     }
 
