@@ -245,7 +245,7 @@ async fn upgrade(
     handover::possible()?;
     let source = estate.source.as_ref().ok_or(Fault::NoFile)?;
     // What is changed by hand from now on would not be handed over.
-    let turn = tokio::time::timeout(handover::READY_TIMEOUT, source.turn()).await;
+    let turn = tokio::time::timeout(handover::TURN_TIMEOUT, source.turn()).await;
     let turn = turn.map_err(|_| Fault::Busy)?;
     let given = handover::Estate {
         listeners: estate.listeners.clone(),

@@ -176,7 +176,7 @@ pub(super) fn serve(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let program = Program::of_this_process().context("this program is not known")?;
+    let program = Program::of_this_process();
     let left = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let proxy = Arc::new(Proxy::new(served.snapshot, access_log));

@@ -36,6 +36,9 @@ pub(super) use self::successor::Estate;
 /// How long a new process may take until it serves. A command that waits for
 /// it has a little more.
 pub const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a reload that is under way is waited for: with what follows, an
+/// upgrade takes no longer than a command may.
+pub(super) const TURN_TIMEOUT: Duration = Duration::from_secs(4);
 /// By this a new process knows that its standard input leads to an older one,
 /// the process of this number.
 const VARIABLE: &str = "HOSTMUX_UPGRADE_FROM";
@@ -55,8 +58,8 @@ pub struct Upgraded {
 pub enum Fault {
     #[error("an upgrade is under way already")]
     UnderWay,
-    #[error("this is process 1, and with its end the container ends")]
-    First,
+    #[error("this process is what its container runs, and with its end the container ends")]
+    Container,
     #[error("systemd would take the end of this process for the end of the service")]
     Unfollowed,
     #[error("the configuration is in no file, and cannot be read once more")]
@@ -88,9 +91,7 @@ impl Fault {
     pub fn help(&self) -> &'static str {
         match self {
             Self::UnderWay => "wait for its end: `hostmux status` tells which process serves",
-            Self::First => {
-                "start a new container, or hostmux by an init such as `docker run --init`"
-            }
+            Self::Container => "start a new container in the place of this one",
             Self::Unfollowed => {
                 "write Type=notify-reload (or Type=notify) into the unit, as `hostmux service install` does, and restart it once"
             }
@@ -120,9 +121,11 @@ impl Fault {
     /// Whether it makes no sense here, whatever lies in the file system.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::UnderWay | Self::First | Self::Unfollowed | Self::NoFile | Self::TooMany(_) => {
-                true
-            }
+            Self::UnderWay
+            | Self::Container
+            | Self::Unfollowed
+            | Self::NoFile
+            | Self::TooMany(_) => true,
             Self::Busy
             | Self::Start { .. }
             | Self::Line(_)
@@ -238,13 +241,28 @@ pub(super) fn possible() -> Result<(), Fault> {
     // Who systemd started itself is the service; it follows another process
     // only if it is told so (sd_notify(3), MAINPID).
     let is_service = set("SYSTEMD_EXEC_PID").is_some_and(|started| *started == *pid.to_string());
-    if pid == 1 {
-        return Err(Fault::First);
+    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
+    let init = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
+    if pid == 1 || (parent == Some(1) && ends_with_its_child(init.trim())) {
+        return Err(Fault::Container);
     }
     if is_service && set("NOTIFY_SOCKET").is_none() {
         return Err(Fault::Unfollowed);
     }
     Ok(())
+}
+
+/// Whether a process 1 of this name is one for containers, which ends when the
+/// process ends that it has started.
+fn ends_with_its_child(init: &str) -> bool {
+    const INITS: [&str; 5] = [
+        "tini",
+        "docker-init",
+        "dumb-init",
+        "catatonit",
+        "podman-init",
+    ];
+    INITS.contains(&init)
 }
 
 /// Starts the program with all that it needs, and gives it the sockets.

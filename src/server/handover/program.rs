@@ -1,7 +1,6 @@
 //! How this process was started, to start it once more.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -20,13 +19,13 @@ impl Program {
     /// This one, by the path by which it was started: what lies there at an
     /// upgrade, a new file or a link that leads elsewhere, is the new program.
     /// To be asked at the start, before anything can have been replaced.
-    pub fn of_this_process() -> io::Result<Self> {
-        let running = std::env::current_exe()?;
+    pub fn of_this_process() -> Self {
         let mut arguments = std::env::args_os();
         let named = arguments.next().unwrap_or_default();
+        let running = std::env::current_exe().unwrap_or_else(|_| PathBuf::from(&named));
         let search = std::env::var_os("PATH").unwrap_or_default();
         let path = started_as(&named, &search, &running).unwrap_or(running);
-        Ok(Self::new(path, arguments.collect()))
+        Self::new(path, arguments.collect())
     }
 
     pub fn path(&self) -> &Path {
