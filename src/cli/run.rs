@@ -1,5 +1,7 @@
 //! `hostmux run`: load, bind or take over, serve until told to stop.
 
+mod signals;
+
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,15 +9,15 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::signals::Signals;
 use super::{FAILED, NOT_DRAINED, load};
 use crate::config::Config;
 use crate::observe::access_log::{AccessLog, Format};
 use crate::proxy::Proxy;
 use crate::rt::date;
 use crate::server::control::{Socket, repeat};
-use crate::server::handover::{Button, Claim, Heritage, Program};
+use crate::server::handover::{Claim, Heritage, Program};
 use crate::server::inherit::Inherited;
 use crate::server::listener::Listener;
 use crate::server::reload::{Cause, Ready, Source, Start};
@@ -226,54 +228,6 @@ pub(super) fn serve(
             Ok(ExitCode::from(NOT_DRAINED))
         }
         None => Ok(ExitCode::from(NOT_DRAINED)),
-    }
-}
-
-/// The signals a server minds.
-struct Signals {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
-    usr1: Signal,
-    usr2: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-            hup: signal(SignalKind::hangup())?,
-            usr1: signal(SignalKind::user_defined1())?,
-            usr2: signal(SignalKind::user_defined2())?,
-        })
-    }
-
-    /// Waits for one that ends this process, and does what the others ask for.
-    async fn end(&mut self, button: &Button, reload: impl AsyncFn()) -> &'static str {
-        loop {
-            tokio::select! {
-                _ = self.term.recv() => return "TERM",
-                _ = self.int.recv() => return "INT",
-                // Those that come meanwhile are one more afterwards.
-                _ = self.hup.recv() => tokio::select! {
-                    () = reload() => {}
-                    name = self.stop() => return name,
-                },
-                _ = self.usr1.recv() => {
-                    tracing::info!("no log goes to a file of hostmux: there is none to open again");
-                }
-                _ = self.usr2.recv() => button.press(),
-            }
-        }
-    }
-
-    /// Waits for one that ends this process.
-    async fn stop(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.term.recv() => "TERM",
-            _ = self.int.recv() => "INT",
-        }
     }
 }
 

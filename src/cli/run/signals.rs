@@ -1,0 +1,54 @@
+//! The signals of a process that serves: TERM and INT end it, HUP reads the
+//! file again, USR2 asks for an upgrade.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::server::handover::Button;
+
+/// The signals a server minds.
+pub(super) struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+    usr1: Signal,
+    usr2: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+            usr1: signal(SignalKind::user_defined1())?,
+            usr2: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// Waits for one that ends this process, and does what the others ask for.
+    pub(super) async fn end(&mut self, button: &Button, reload: impl AsyncFn()) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return "TERM",
+                _ = self.int.recv() => return "INT",
+                // Those that come meanwhile are one more afterwards.
+                _ = self.hup.recv() => tokio::select! {
+                    () = reload() => {}
+                    name = self.stop() => return name,
+                },
+                _ = self.usr1.recv() => {
+                    tracing::info!("no log goes to a file of hostmux: there is none to open again");
+                }
+                _ = self.usr2.recv() => button.press(),
+            }
+        }
+    }
+
+    /// Waits for one that ends this process.
+    pub(super) async fn stop(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "TERM",
+            _ = self.int.recv() => "INT",
+        }
+    }
+}
