@@ -70,9 +70,9 @@ pub(super) fn run(asked: &InstallArguments, before: Option<PathBuf>) -> anyhow::
     Ok(ExitCode::SUCCESS)
 }
 
-/// The command again, for sudo.
+/// The words of the command, for sudo.
 fn command(asked: &InstallArguments) -> String {
-    let mut command = "hostmux service install".to_owned();
+    let mut command = "service install".to_owned();
     if let Some(config) = &asked.config {
         command.push_str(&format!(" -c {}", config.display()));
     }

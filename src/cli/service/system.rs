@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, bail};
 
-use super::At;
+use super::{At, files};
 
 /// A command and its arguments.
 #[derive(Clone, Debug)]
@@ -69,8 +69,9 @@ pub(super) fn version() -> Option<u32> {
     version[..digits.unwrap_or(version.len())].parse().ok()
 }
 
-/// Refuses who may not change the system, with the command that would.
-pub(super) fn permitted(at: &At, command: &str) -> anyhow::Result<()> {
+/// Refuses who may not change the system, with the command that would: `words`
+/// are those behind `hostmux`.
+pub(super) fn permitted(at: &At, words: &str) -> anyhow::Result<()> {
     if !runs(at) {
         bail!(
             "this machine was not started by systemd: there is nothing that could run the service\n  \
@@ -78,7 +79,11 @@ pub(super) fn permitted(at: &At, command: &str) -> anyhow::Result<()> {
         );
     }
     if at.is_whole_system() && !rustix::process::geteuid().is_root() {
-        bail!("only root may change the services of this machine\n  = help: sudo {command}");
+        // sudo does not look where the programs of a user lie.
+        let own = std::env::current_exe().ok();
+        let own = own.filter(|own| files::misplaced(own).is_some());
+        let own = own.map_or_else(|| "hostmux".to_owned(), |own| own.display().to_string());
+        bail!("only root may change the services of this machine\n  = help: sudo {own} {words}");
     }
     Ok(())
 }

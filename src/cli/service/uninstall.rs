@@ -13,7 +13,7 @@ use crate::cli::out;
 pub(super) fn run(how: &How) -> anyhow::Result<ExitCode> {
     let How { dry_run, force, at } = how;
     if !dry_run {
-        system::permitted(at, "hostmux service uninstall")?;
+        system::permitted(at, "service uninstall")?;
     }
     let (mut there, mut edited) = (Vec::new(), Vec::new());
     for file in files::ALL {
