@@ -14,6 +14,7 @@
 
 mod answer;
 mod names;
+pub mod once;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

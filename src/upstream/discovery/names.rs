@@ -76,7 +76,8 @@ impl Names {
         answer
     }
 
-    async fn answer(self: &Rc<Self>, endpoint: &EndpointSettings) -> Answer {
+    /// The same, with what this machine has no way to.
+    pub(super) async fn answer(self: &Rc<Self>, endpoint: &EndpointSettings) -> Answer {
         match &endpoint.place {
             // Nobody asks for these.
             Place::At(_) => Answer::Failed(Unfit::Named.to_string()),
