@@ -1,11 +1,13 @@
 //! The command line: arguments to a command, a command to an exit code.
 //!
 //! Exit codes: 0 fine; 1 configuration or start-up failed; 2 wrong usage;
-//! 3 stopped, but not everything drained.
+//! 3 stopped, but not everything drained; 4 sites would be broken (`check`), or
+//! a warning is the worst (`doctor`).
 
 mod check;
 mod control;
 mod demo;
+pub mod doctor;
 mod endpoints;
 mod init;
 mod load;
@@ -40,6 +42,11 @@ The configuration is FILE, else $HOSTMUX_CONFIG, else ./sites.yaml, else /etc/ho
 `hostmux` alone is `hostmux run`. The log of events goes to standard error, one line for each request to
 standard output; HOSTMUX_LOG=debug tells more.";
 
+const AFTER_DOCTOR: &str = "\
+Looks at the configuration, ports, permissions, names, certificates, endpoints, the clock, the limit of open
+files and the service. It changes nothing; each endpoint that the file names gets a GET or two.
+Exit: 0 if nothing is worse than a note, 4 if a warning is the worst, 1 for an error.";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve in the foreground until told to stop (TERM or INT drains; a second one stops at once)
@@ -52,6 +59,9 @@ enum Command {
     Init(init::Arguments),
     /// Tell which site, route, endpoint and certificate would serve a URL, and why
     Lookup(LookupArguments),
+    /// Look at all that hostmux lives on, and say what is wrong, why it matters and what mends it
+    #[command(after_help = AFTER_DOCTOR)]
+    Doctor(doctor::DoctorArguments),
     /// List the sites of the running hostmux and their endpoints
     List(control::ShowArguments),
     /// Tell what runs: sites, endpoints with their conditions, and what was changed while it runs
@@ -147,6 +157,7 @@ pub fn main() -> ExitCode {
             lookup.json,
         ),
         Some(Command::Init(asked)) => init::run(asked),
+        Some(Command::Doctor(asked)) => doctor::run(asked, arguments.run.config),
         Some(Command::List(asked)) => control::list(asked),
         Some(Command::Status(asked)) => control::status(asked),
         Some(Command::Add(asked)) => control::add(asked, arguments.run.config),

@@ -261,12 +261,16 @@ async fn upgrade(
     Ok(upgraded)
 }
 
-/// Half of the descriptors: an exchange may need one on each side.
 fn connections_max() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
         .current
         .unwrap_or(u64::MAX);
-    usize::try_from(limit.saturating_sub(DESCRIPTORS_RESERVED) / 2)
+    connections_within(limit)
+}
+
+/// Half of the descriptors: an exchange may need one on each side.
+pub fn connections_within(descriptors: u64) -> usize {
+    usize::try_from(descriptors.saturating_sub(DESCRIPTORS_RESERVED) / 2)
         .unwrap_or(usize::MAX)
         .max(1)
 }

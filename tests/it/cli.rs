@@ -52,7 +52,11 @@ impl Program {
     }
 
     /// The same, with so many descriptors.
-    fn start_with_descriptors(folder: &Path, arguments: &[&str], descriptors: u32) -> Self {
+    pub(crate) fn start_with_descriptors(
+        folder: &Path,
+        arguments: &[&str],
+        descriptors: u32,
+    ) -> Self {
         let limited = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", &limited, env!("CARGO_BIN_EXE_hostmux")]);
@@ -233,6 +237,7 @@ fn it_says_what_it_is() {
         &["service", "install", "--help"],
         &["service", "uninstall", "--help"],
         &["service", "status", "--help"],
+        &["doctor", "--help"],
     ] {
         let help = run(arguments, &[], "");
         assert_eq!(
@@ -260,6 +265,7 @@ fn it_says_what_it_is() {
         "upgrade",
         "init",
         "service",
+        "doctor",
         "HOSTMUX_CONFIG",
     ] {
         assert!(help.contains(word), "{word}: {help}");

@@ -14,6 +14,7 @@ mod control;
 mod corpus;
 mod degraded;
 mod discovery;
+mod doctor;
 mod drain;
 mod endpoints_h2;
 mod endpoints_tls;
