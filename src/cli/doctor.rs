@@ -4,10 +4,13 @@
 //! Each check is a file here: it gathers what there is to see, and judges what
 //! was gathered, which is pure. What this user may not see is said to be unseen.
 
+pub mod certificates;
 pub mod clock;
 mod configuration;
 pub mod descriptors;
+pub mod each;
 pub mod finding;
+pub mod names;
 pub mod permissions;
 pub mod ports;
 mod print;
@@ -17,14 +20,23 @@ pub mod service;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
-use self::finding::{Finding, Severity, worst};
+use tokio::task::LocalSet;
+
+use self::certificates::{By, Covered};
+use self::finding::{Check, Finding, Severity, worst};
 use self::permissions::{Role, Seen};
 use self::service::{Life, Running};
 use super::control::client::SERVICE_SOCKET;
 use super::{FAILED, load, out};
-use crate::server::reload;
+use crate::config::{self, Config};
+use crate::server::reload::{self, Loaded};
+use crate::tls::Inventory;
+use crate::upstream::discovery::NameService;
 
+/// How many private keys are looked at.
+const KEYS_MAX: usize = 256;
 /// The exit code where a warning is the worst.
 const WARNED: u8 = 4;
 /// The secret of sticky cookies, in the state folder.
@@ -64,28 +76,38 @@ fn examine(named: Option<PathBuf>) -> anyhow::Result<Vec<Finding>> {
     let (running, unit) = service::gather();
     let known = file.as_deref().ok();
     let life = Life::of(&running, unit.as_ref(), known);
+    let now = SystemTime::now();
     let state = load::state_directory().ok();
 
-    let mut findings = Vec::new();
-    let mut of_ports = Vec::new();
+    let (mut of_sites, mut keys, mut findings) = (Vec::new(), Vec::new(), Vec::new());
     match &file {
         Err(absent) => findings.push(configuration::absent(absent)),
         Ok(file) => {
             let loaded = reload::load(file);
-            findings.extend(configuration::judge(&loaded, |_| false));
-            if let Some(config) = &loaded.checked.config {
+            let judged = meaning(&loaded);
+            let mut covered = Vec::new();
+            if let Some((config, inventory)) = &judged {
+                covered = certificates::gather(config, inventory);
+                keys = keys_of(&covered);
                 let ports = ports::gather(&config.listen);
-                of_ports.extend(ports.iter().map(|port| ports::judge(port, &life)));
+                of_sites.extend(ports.iter().map(|port| ports::judge(port, &life)));
+                let authority = || Some(certificates::authority(state.as_deref()?, now));
+                of_sites.extend(certificates::judge(&covered, now, authority));
+                of_sites.extend(asked(config)?);
             }
+            let elsewhere = told_elsewhere(&covered, &keys, now);
+            findings.extend(configuration::judge(&loaded, |message| {
+                elsewhere.iter().any(|begin| message.starts_with(begin))
+            }));
         }
     }
     let user = rustix::process::geteuid().as_raw();
-    let seen = looked_at(known, state.as_deref(), &running);
+    let seen = looked_at(known, state.as_deref(), &keys, &running);
     let judged = seen
         .iter()
         .filter_map(|seen| permissions::judge(seen, user));
     findings.extend(judged);
-    findings.extend(of_ports);
+    findings.extend(of_sites);
     let program = std::env::current_exe().ok();
     let written: Vec<&Path> = known.into_iter().chain(program.as_deref()).collect();
     findings.push(clock::judge(&clock::gather(&written)));
@@ -94,15 +116,89 @@ fn examine(named: Option<PathBuf>) -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-fn looked_at(file: Option<&Path>, state: Option<&Path>, running: &Running) -> Vec<Seen> {
+/// What the text means, though a certificate it names may be at fault.
+fn meaning(loaded: &Loaded) -> Option<(Config, &Inventory)> {
+    let checked = config::check(&loaded.text, &|name| std::env::var(name).ok());
+    Some((checked.config?, loaded.inventory.as_ref()?))
+}
+
+/// Names, all at once.
+fn asked(config: &Config) -> anyhow::Result<Vec<Finding>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let service = NameService::default();
+    let names = LocalSet::new().block_on(&runtime, names::gather(config, service));
+    let mut findings: Vec<Finding> = names
+        .lookups
+        .iter()
+        .map(|lookup| names::judge(lookup, &config.listen, &names::whose))
+        .collect();
+    findings.extend(Finding::left_out(
+        Check::Names,
+        names.left,
+        "names",
+        names::NAMES_MAX,
+    ));
+    findings.extend(Finding::too_late(Check::Names, names.late, each::TIME_MAX));
+    Ok(findings)
+}
+
+/// The private keys of the certificates that names get.
+fn keys_of(covered: &[Covered]) -> Vec<PathBuf> {
+    let keys = covered.iter().filter_map(|it| match &it.by {
+        By::Files(file) => Some(file.key.clone()),
+        By::LocalCa | By::Nothing => None,
+    });
+    let mut keys: Vec<PathBuf> = keys.collect();
+    keys.sort();
+    keys.dedup();
+    keys.truncate(KEYS_MAX);
+    keys
+}
+
+/// How messages of `check` begin that other checks tell by site, or with more.
+fn told_elsewhere(covered: &[Covered], keys: &[PathBuf], now: SystemTime) -> Vec<String> {
+    let keys = keys
+        .iter()
+        .map(|key| format!("the private key `{}` can be read", key.display()));
+    let files = covered.iter().filter_map(|it| match &it.by {
+        By::Files(file) => Some(file),
+        By::LocalCa | By::Nothing => None,
+    });
+    let days = files.filter_map(|file| {
+        let chain = file.chain.display();
+        if now > file.not_after {
+            return Some(format!("the certificate `{chain}` expired on"));
+        }
+        (now < file.not_before).then(|| format!("the certificate `{chain}` is not valid before"))
+    });
+    let bare = covered.iter().filter_map(|it| match it.by {
+        By::Nothing => Some(format!("no certificate covers `{}`", it.name)),
+        By::Files(_) | By::LocalCa => None,
+    });
+    keys.chain(days).chain(bare).collect()
+}
+
+fn looked_at(
+    file: Option<&Path>,
+    state: Option<&Path>,
+    keys: &[PathBuf],
+    running: &Running,
+) -> Vec<Seen> {
     let mut seen = Vec::new();
     if let Some(file) = file {
         seen.push(permissions::look(file, Role::Configuration));
         let folder = reload::folder_of(file);
         seen.push(permissions::look(folder, Role::ConfigurationFolder));
     }
+    for key in keys {
+        seen.push(permissions::look(key, Role::PrivateKey));
+    }
     if let Some(state) = state {
         seen.push(permissions::look(state, Role::State));
+        let ca_key = state.join(certificates::CA_KEY);
+        seen.push(permissions::look(&ca_key, Role::PrivateKey));
         seen.push(permissions::look(&state.join(STICKY_KEY), Role::Secret));
     }
     let socket = match running {

@@ -1,9 +1,12 @@
 //! `hostmux doctor`: what each check looks for is broken here, and found, with
 //! what mends it.
 
+mod certificates;
 mod clock;
 mod configuration;
 mod descriptors;
+mod names;
+mod permissions;
 mod ports;
 mod service;
 
@@ -205,6 +208,8 @@ async fn where_all_is_well_it_says_so_in_a_line_each() {
         "configuration",
         "ports",
         "permissions",
+        "names",
+        "certificates",
         "clock",
         "descriptors",
         "service",
