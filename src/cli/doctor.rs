@@ -9,6 +9,7 @@ pub mod clock;
 mod configuration;
 pub mod descriptors;
 pub mod each;
+pub mod endpoints;
 pub mod finding;
 pub mod names;
 pub mod permissions;
@@ -93,7 +94,7 @@ fn examine(named: Option<PathBuf>) -> anyhow::Result<Vec<Finding>> {
                 of_sites.extend(ports.iter().map(|port| ports::judge(port, &life)));
                 let authority = || Some(certificates::authority(state.as_deref()?, now));
                 of_sites.extend(certificates::judge(&covered, now, authority));
-                of_sites.extend(asked(config)?);
+                of_sites.extend(asked(config, inventory)?);
             }
             let elsewhere = told_elsewhere(&covered, &keys, now);
             findings.extend(configuration::judge(&loaded, |message| {
@@ -122,13 +123,18 @@ fn meaning(loaded: &Loaded) -> Option<(Config, &Inventory)> {
     Some((checked.config?, loaded.inventory.as_ref()?))
 }
 
-/// Names, all at once.
-fn asked(config: &Config) -> anyhow::Result<Vec<Finding>> {
+/// Names and endpoints, both at once.
+fn asked(config: &Config, inventory: &Inventory) -> anyhow::Result<Vec<Finding>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let service = NameService::default();
-    let names = LocalSet::new().block_on(&runtime, names::gather(config, service));
+    let service = NameService::default;
+    let (names, endpoints) = LocalSet::new().block_on(&runtime, async {
+        tokio::join!(
+            names::gather(config, service()),
+            endpoints::gather(config, inventory, service())
+        )
+    });
     let mut findings: Vec<Finding> = names
         .lookups
         .iter()
@@ -141,6 +147,7 @@ fn asked(config: &Config) -> anyhow::Result<Vec<Finding>> {
         names::NAMES_MAX,
     ));
     findings.extend(Finding::too_late(Check::Names, names.late, each::TIME_MAX));
+    findings.extend(endpoints::judge_all(&endpoints));
     Ok(findings)
 }
 

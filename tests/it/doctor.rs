@@ -5,9 +5,11 @@ mod certificates;
 mod clock;
 mod configuration;
 mod descriptors;
+mod endpoints;
 mod names;
 mod permissions;
 mod ports;
+mod refusals;
 mod service;
 
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -194,7 +196,7 @@ async fn well() -> (Patient, Backend) {
 
 #[tokio::test]
 async fn where_all_is_well_it_says_so_in_a_line_each() {
-    let (patient, _backend) = well().await;
+    let (patient, backend) = well().await;
     let printed = patient.printed(&[]).await;
     let text = String::from_utf8(printed.stdout).unwrap();
     assert_eq!(printed.status.code(), Some(0), "{text}");
@@ -210,12 +212,14 @@ async fn where_all_is_well_it_says_so_in_a_line_each() {
         "permissions",
         "names",
         "certificates",
+        "endpoints",
         "clock",
         "descriptors",
         "service",
     ] {
         assert!(blocks.contains(&format!(" {check} ")), "{check}: {text}");
     }
+    assert_eq!(backend.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -254,4 +258,19 @@ async fn it_changes_nothing() {
     patient.examined().await;
     assert_eq!(entries(&patient), before);
     assert!(!patient.file("state").exists());
+}
+
+#[tokio::test]
+async fn of_many_sites_some_are_looked_at_and_the_rest_is_counted() {
+    let sites: String = (0..600)
+        .map(|n| format!("  a{n}.localhost: unix:/nonexistent/gone.sock\n"))
+        .collect();
+    let report = Patient::with(&format!("sites:\n{sites}")).examined().await;
+    report.finds("names", "note", "344 more names were not looked at");
+    report.finds(
+        "endpoints",
+        "note",
+        "88 more names and endpoints were not looked at",
+    );
+    assert_eq!(report.of_check("names").len(), 257);
 }

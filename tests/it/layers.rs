@@ -134,6 +134,7 @@ const ROWS: [Row; 10] = [
             "rustix",
             "serde_json",
             "tokio",
+            "tokio_rustls",
             "tracing",
             "tracing_subscriber",
         ],
@@ -179,9 +180,17 @@ const ONLY: &[(&str, &[&str])] = &[
     // Sockets to endpoints, and sockets of clients.
     (
         "tokio::net",
-        &["upstream/client/wire", "server", "cli/demo"],
+        &[
+            "upstream/client/wire",
+            "server",
+            "cli/demo",
+            "cli/doctor/endpoints/probe",
+        ],
     ),
-    ("tokio_rustls", &["upstream/client/wire"]),
+    (
+        "tokio_rustls",
+        &["upstream/client/wire", "cli/doctor/endpoints/probe"],
+    ),
     // Every task has an owner who waits for it at drain. That of a connection
     // to an endpoint has nothing left to do once the exchanges have ended,
     // which are waited for, and ends with its thread's runtime.

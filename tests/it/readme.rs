@@ -57,6 +57,7 @@ fn the_fault_that_is_shown_is_what_is_printed() {
 /// The limits that the README tells are those of the code.
 #[test]
 fn the_limits_that_are_told_are_kept() {
+    use hostmux::cli::doctor;
     use hostmux::config::FILE_BYTES_MAX;
     use hostmux::path::PREFIX_BYTES_MAX;
     use hostmux::path::spelling::READ_BYTES_MAX;
@@ -123,6 +124,13 @@ fn the_limits_that_are_told_are_kept() {
         ),
         format!("| {} s · until there is one |", GRACE.as_secs()),
         format!("for up to {} s,", hostmux::server::DRAIN_TIMEOUT.as_secs()),
+        format!(
+            "| {} · {} · {} s · {} s |",
+            doctor::names::NAMES_MAX,
+            doctor::endpoints::QUESTIONS_MAX,
+            doctor::endpoints::probe::TIMEOUT.as_secs(),
+            doctor::each::TIME_MAX.as_secs()
+        ),
     ];
     for limit in told {
         assert!(readme.contains(&limit), "README.md does not say `{limit}`");

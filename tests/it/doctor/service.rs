@@ -46,6 +46,8 @@ async fn one_that_runs_and_is_degraded() {
         "does not serve b.localhost: config line 2: 0 is",
     );
     assert!(fix.contains("hostmux check "), "{fix}");
+    // The other site is looked at.
+    report.finds("endpoints", "error", "a.localhost: unix:");
 }
 
 /// A change that was refused is told until it is mended.
