@@ -66,6 +66,10 @@ enum Command {
     List(control::ShowArguments),
     /// Tell what runs: sites, endpoints with their conditions, and what was changed while it runs
     Status(control::ShowArguments),
+    /// Have the running hostmux read sites.yaml again, and print what that changed; exit 1 if it was refused, 4 if sites are broken
+    Reload(control::ShowArguments),
+    /// Print what `reload` would change, and what was changed while it runs; exit as `reload` would
+    Diff(control::DiffArguments),
     /// Add endpoints to a site: sites.yaml is edited, checked and taken over
     Add(control::AddArguments),
     /// Remove endpoints or a site: requests under way go on to their end
@@ -160,6 +164,8 @@ pub fn main() -> ExitCode {
         Some(Command::Doctor(asked)) => doctor::run(asked, arguments.run.config),
         Some(Command::List(asked)) => control::list(asked),
         Some(Command::Status(asked)) => control::status(asked),
+        Some(Command::Reload(asked)) => control::reload(asked),
+        Some(Command::Diff(asked)) => control::diff(asked, arguments.run.config),
         Some(Command::Add(asked)) => control::add(asked, arguments.run.config),
         Some(Command::Remove(asked)) => control::remove(asked, arguments.run.config),
         Some(Command::Drain(asked)) => control::drain(asked),

@@ -1,8 +1,10 @@
-//! `list`, `status`, `add`, `remove`, `drain`, `weight`, `pause`, `resume`,
-//! `stop`, `upgrade`: what a running hostmux is asked and told, by its control socket.
+//! `list`, `status`, `reload`, `diff`, `add`, `remove`, `drain`, `weight`,
+//! `pause`, `resume`, `stop`, `upgrade`: what a running hostmux is asked and
+//! told, by its control socket.
 
 pub(super) mod client;
 mod file;
+mod reload;
 mod table;
 pub(super) mod told;
 
@@ -14,6 +16,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use self::client::{Found, Running, segment};
+pub(super) use self::reload::{diff, reload};
 use self::told::{array, number, text};
 use super::load;
 use super::out::{self, say};
@@ -34,6 +37,15 @@ pub(super) struct ShowArguments {
     /// Print an object for programs
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DiffArguments {
+    /// The configuration file: the one that is served
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    show: ShowArguments,
 }
 
 #[derive(Debug, clap::Args)]
@@ -362,11 +374,11 @@ fn edit_and_apply(
 /// `host`: whose site was edited.
 fn apply(running: &Running, host: &str) -> anyhow::Result<()> {
     let told = running.ask("POST", "/v1/reload", Some(&json!({})))?;
-    let also: Vec<&str> = ["added", "removed", "changed"]
+    let also: Vec<&str> = ["added", "removed", "changed", "broken"]
         .into_iter()
         .filter_map(|key| told.get(key)?.as_array())
         .flatten()
-        .filter_map(Value::as_str)
+        .map(|change| text(change, "site"))
         .filter(|name| *name != host)
         .collect();
     say(format_args!("the running hostmux has taken it over"))?;
@@ -376,7 +388,7 @@ fn apply(running: &Running, host: &str) -> anyhow::Result<()> {
             "with what else had changed in the file: {also}"
         ))?;
     }
-    let waiting = names(&told, "waiting_for_restart");
+    let waiting = names(&told, "waiting");
     if !waiting.is_empty() {
         say(format_args!(
             "a restart is needed for what else was changed: {waiting}"

@@ -5,7 +5,8 @@
 //! GET    /v1/server                         version, pid, configuration
 //! GET    /v1/status                         all of it: sites, routes, endpoints
 //! GET    /v1/sites                          sites and their endpoints, in short
-//! POST   /v1/reload                         {}
+//! POST   /v1/reload                         {}: what it has changed, and what was found in the file
+//! GET    /v1/diff                           what a reload would change, and what was changed by hand
 //! POST   /v1/upgrade                        {}
 //! POST   /v1/sites/HOST/endpoints           {"endpoints": ["8081"], "prefix": "/x", "runtime": true}
 //! DELETE /v1/sites/HOST/endpoints           the same, and perhaps "force": true
@@ -20,6 +21,7 @@
 
 mod by_hand;
 mod change;
+mod difference;
 mod refusal;
 mod request;
 mod socket;
@@ -190,7 +192,16 @@ async fn act(desk: &Desk, asked: Asked) -> Result<Value, Refusal> {
             done = desk.source.take_over(&desk.proxy, Cause::Command) => done,
             () = desk.button.over() => return Err(succeeded()),
         };
-        return change::reloaded(done);
+        return difference::told(done, "was not taken over, and what ran before runs on");
+    }
+    if matches!(asked, Asked::Diff) {
+        let done = tokio::select! {
+            done = desk.source.compare(&desk.proxy) => done,
+            () = desk.button.over() => return Err(succeeded()),
+        };
+        let mut told = difference::told(done, "would not be taken over")?;
+        told["runtime_changes"] = status::by_hand(&desk.proxy.live().current());
+        return Ok(told);
     }
     if matches!(asked, Asked::Upgrade) {
         return change::upgraded(desk.button.ask().await);
@@ -203,8 +214,8 @@ async fn act(desk: &Desk, asked: Asked) -> Result<Value, Refusal> {
     };
     let snapshot = desk.proxy.live().current();
     match asked {
-        // A reload and an upgrade were done above.
-        Asked::Server | Asked::Reload | Asked::Upgrade => {
+        // Those that read the file, and an upgrade, were followed above.
+        Asked::Server | Asked::Reload | Asked::Diff | Asked::Upgrade => {
             Ok(status::server(&snapshot, &desk.source, desk.started))
         }
         Asked::Status => {

@@ -6,6 +6,7 @@
 mod changes;
 pub mod last_good;
 mod source;
+mod taken;
 
 use std::fs;
 use std::io::{self, Read};
@@ -22,6 +23,7 @@ use crate::upstream::sticky::Secret;
 
 pub use self::changes::{Change, Changes};
 pub use self::source::{Cause, Ready, Refused, Rejected, Source, Start, Turn, broken};
+pub use self::taken::Taken;
 
 /// How many faults are printed at most; the rest is counted.
 pub const PRINTED_MAX: usize = 100;

@@ -13,6 +13,7 @@ mod conformance;
 mod control;
 mod corpus;
 mod degraded;
+mod difference;
 mod discovery;
 mod doctor;
 mod drain;

@@ -84,18 +84,56 @@ impl Running {
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
+        match self.answer(method, path, body)? {
+            Answer::Done(told) => Ok(told),
+            Answer::Refused(refusal) => Err(refusal.error()),
+        }
+    }
+
+    /// Asks; what it refuses is an answer, too.
+    pub(super) fn answer(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Answer> {
         let broken = || format!("hostmux does not answer on {}", self.socket.display());
         let answer = exchange(&self.socket, method, path, body).with_context(broken)?;
         let (status, value) = parsed(&answer).with_context(broken)?;
         if (200..300).contains(&status) {
-            return Ok(value);
+            return Ok(Answer::Done(value));
         }
-        let text = |key: &str| value.get(key).and_then(Value::as_str);
-        let error = text("error").map_or_else(|| format!("hostmux answered {status}"), Into::into);
-        Err(match text("fix") {
+        Ok(Answer::Refused(Refusal {
+            status,
+            told: value,
+        }))
+    }
+}
+
+/// What hostmux said to a command.
+pub(super) enum Answer {
+    Done(Value),
+    Refused(Refusal),
+}
+
+/// A command that was not followed.
+pub(super) struct Refusal {
+    status: u16,
+    pub(super) told: Value,
+}
+
+impl Refusal {
+    /// As a command that failed tells it.
+    pub(super) fn error(&self) -> anyhow::Error {
+        let text = |key: &str| self.told.get(key).and_then(Value::as_str);
+        let error = text("error").map_or_else(
+            || format!("hostmux answered {}", self.status),
+            str::to_owned,
+        );
+        match text("fix") {
             Some(fix) => anyhow!("{error}\n  = help: {fix}"),
             None => anyhow!(error),
-        })
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::told::{array, number, text};
 const GAP: usize = 2;
 
 /// Rows under a head, each column as wide as its widest cell.
-fn aligned(rows: &[Vec<String>]) -> String {
+pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
@@ -110,9 +110,19 @@ pub(super) fn status(told: &Value) -> String {
         }
     }
     out.push_str(&aligned(&rows));
+    let by_hand = by_hand(told);
+    if !by_hand.is_empty() {
+        out.push_str(&format!("\n{by_hand}"));
+    }
+    out
+}
+
+/// What was changed while it runs; empty if nothing was.
+pub(super) fn by_hand(told: &Value) -> String {
     let changes = array(told, "runtime_changes");
+    let mut out = String::new();
     if !changes.is_empty() {
-        out.push_str("\nchanged while it runs, and not in sites.yaml:\n");
+        out.push_str("changed while it runs, and not in sites.yaml:\n");
         for change in changes {
             out.push_str(&format!("  {}\n", changed(change)));
         }

@@ -10,7 +10,6 @@ use crate::config::{nearest, parse_endpoint};
 use crate::host::HostPattern;
 use crate::path::PathPrefix;
 use crate::server::handover::Outcome;
-use crate::server::reload::{Changes, Rejected};
 use crate::site::gate::State;
 use crate::site::{Route, Site};
 use crate::snapshot::Snapshot;
@@ -177,30 +176,6 @@ pub(super) fn upgraded(outcome: Outcome) -> Result<Value, Refusal> {
             format!("{}; process {} goes on", fault.told(), std::process::id()),
             fault.help(),
         )),
-    }
-}
-
-/// What became of a reload.
-pub(super) fn reloaded(reloaded: Result<Changes, Rejected>) -> Result<Value, Refusal> {
-    match reloaded {
-        Ok(changes) => serde_json::to_value(changes)
-            .map_err(|_| Refusal::failed("what has changed could not be told")),
-        Err(Rejected::Faults(loaded)) => {
-            let faults = serde_json::to_value(loaded.checked.entries(&loaded.name));
-            let first = loaded.checked.found.first();
-            let first = first.map_or("it cannot be read", |fault| fault.message.as_str());
-            Err(Refusal::faulty(
-                format!("{} was not taken over: {first}", loaded.name),
-                faults.unwrap_or_default(),
-            ))
-        }
-        Err(Rejected::Open(error)) => {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-            Err(Refusal::failed(format!(
-                "{error}{}",
-                cause.unwrap_or_default()
-            )))
-        }
     }
 }
 

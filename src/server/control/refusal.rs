@@ -10,8 +10,8 @@ pub(super) struct Refusal {
     pub(super) status: StatusCode,
     error: String,
     fix: String,
-    /// What was found in the configuration, each as `check --json` tells it.
-    faults: Option<Value>,
+    /// What was found in the configuration: `faults` and `drawn`.
+    found: Option<Value>,
     pub(super) allow: Option<&'static str>,
 }
 
@@ -21,7 +21,7 @@ impl Refusal {
             status,
             error: error.into(),
             fix: fix.into(),
-            faults: None,
+            found: None,
             allow: None,
         }
     }
@@ -61,9 +61,9 @@ impl Refusal {
     }
 
     /// The file has faults.
-    pub(super) fn faulty(error: String, faults: Value) -> Self {
+    pub(super) fn faulty(error: String, found: Value) -> Self {
         Self {
-            faults: Some(faults),
+            found: Some(found),
             ..Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 error,
@@ -92,8 +92,10 @@ impl Refusal {
             "error": self.error,
             "fix": self.fix,
         });
-        if let Some(faults) = &self.faults {
-            told["faults"] = faults.clone();
+        if let Some(Value::Object(found)) = &self.found {
+            for (key, value) in found {
+                told[key] = value.clone();
+            }
         }
         told
     }

@@ -25,6 +25,7 @@ pub(super) enum Asked {
     Sites,
     Reload,
     Upgrade,
+    Diff,
     /// Of the site of this name, endpoints more.
     Add(String, Endpoints),
     /// Of the site of this name, endpoints less.
@@ -107,6 +108,7 @@ pub(super) async fn read(request: Request<Incoming>) -> Result<Asked, Refusal> {
         ["v1", "server"] => only(Method::GET, "GET").map(|()| Asked::Server),
         ["v1", "status"] => only(Method::GET, "GET").map(|()| Asked::Status),
         ["v1", "sites"] => only(Method::GET, "GET").map(|()| Asked::Sites),
+        ["v1", "diff"] => only(Method::GET, "GET").map(|()| Asked::Diff),
         ["v1", "reload"] => {
             only(Method::POST, "POST")?;
             json::<NoBody>(&body, "nothing")?;
@@ -149,7 +151,7 @@ pub(super) async fn read(request: Request<Incoming>) -> Result<Asked, Refusal> {
         }
         _ => Err(Refusal::absent(
             format!("there is nothing at {}", parts.uri.path()),
-            "see /v1/server, /v1/status, /v1/sites, /v1/reload, /v1/upgrade, /v1/sites/HOST/endpoints, \
+            "see /v1/server, /v1/status, /v1/sites, /v1/reload, /v1/diff, /v1/upgrade, /v1/sites/HOST/endpoints, \
              /v1/sites/HOST/endpoints/ENDPOINT and /v1/sites/HOST/pause, resume or stop",
         )),
     }

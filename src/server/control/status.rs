@@ -40,7 +40,7 @@ pub(super) fn whole(snapshot: &Snapshot, source: &Source, started: SystemTime) -
     let sites = ordered(snapshot);
     let mut told = server(snapshot, source, started);
     told["health_checks"] = snapshot.commons.probed.load(Ordering::Relaxed).into();
-    told["runtime_changes"] = sites.iter().flat_map(|site| by_hand(site, now)).collect();
+    told["runtime_changes"] = by_hand(snapshot);
     told["sites"] = sites.iter().map(|site| whole_site(site, now)).collect();
     told
 }
@@ -192,7 +192,13 @@ fn unresolved(upstream: &Upstream, members: &[Arc<Member>]) -> Vec<Value> {
 }
 
 /// What a restart would undo: where the table differs from the file.
-fn by_hand(site: &Site, now: Instant) -> Vec<Value> {
+pub(super) fn by_hand(snapshot: &Snapshot) -> Value {
+    let now = Instant::now();
+    let sites = ordered(snapshot);
+    sites.iter().flat_map(|site| of_site(site, now)).collect()
+}
+
+fn of_site(site: &Site, now: Instant) -> Vec<Value> {
     let mut changes = Vec::new();
     let gate = site.gate.state();
     if gate != State::Open {

@@ -1,7 +1,7 @@
 //! The file that is served, and what became of it when it was last read.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -9,9 +9,9 @@ use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
 
 use super::last_good::LastGood;
-use super::{Changes, Loaded, OpenFault, judge, load, load_again, open};
+use super::{Changes, Loaded, OpenFault, Taken, judge, load, load_again, open};
 use crate::config::Config;
-use crate::diagnostic::Severity;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::proxy::Proxy;
 use crate::rt::date;
 
@@ -25,6 +25,8 @@ pub struct Source {
     refused: Mutex<Option<Arc<Refused>>>,
     /// What the last reload warned of.
     warned: Mutex<Vec<String>>,
+    /// Since when it runs as it is.
+    since: Mutex<SystemTime>,
 }
 
 /// What was last taken over.
@@ -141,6 +143,7 @@ impl Source {
             running: Arc::new(tokio::sync::Mutex::new(Running { config, text })),
             refused: Mutex::new(refused.map(Arc::new)),
             warned: Mutex::default(),
+            since: Mutex::new(SystemTime::now()),
         }
     }
 
@@ -150,8 +153,7 @@ impl Source {
 
     /// What the file is refused for at the moment; what ran before it runs on.
     pub fn refused(&self) -> Option<Arc<Refused>> {
-        let refused = self.refused.lock();
-        refused.unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.refused).clone()
     }
 
     /// Waits for a change that is under way. A reload may read for long, from
@@ -169,7 +171,7 @@ impl Source {
         self: &Arc<Self>,
         proxy: &Arc<Proxy>,
         cause: Cause,
-    ) -> Result<Changes, Rejected> {
+    ) -> Result<Taken, Rejected> {
         let turn = self.turn().await;
         if cause == Cause::Change {
             self.written_whole(&turn.0.text).await;
@@ -196,14 +198,14 @@ impl Source {
     }
 
     /// What [`Source::take_over`] would change. Waits for its turn as that does.
-    pub async fn compare(self: &Arc<Self>, proxy: &Arc<Proxy>) -> Result<Changes, Rejected> {
+    pub async fn compare(self: &Arc<Self>, proxy: &Arc<Proxy>) -> Result<Taken, Rejected> {
         let Turn(running) = self.turn().await;
         let (source, proxy) = (self.clone(), proxy.clone());
         let done = tokio::task::spawn_blocking(move || {
             let previous = proxy.live().current();
             let mut loaded = load_again(&source.file, previous.tls.inventory());
             match loaded.checked.config.take() {
-                Some(config) => Ok(Changes::between(&running.config, &config)),
+                Some(config) => Ok(source.taken(&running.config, &config, loaded)),
                 None => Err(Rejected::Faults(Box::new(loaded))),
             }
         });
@@ -211,7 +213,16 @@ impl Source {
         done.unwrap_or_else(|_| Err(Rejected::Open(OpenFault::Panicked)))
     }
 
-    fn reload(&self, turn: Turn, proxy: &Proxy, cause: Cause) -> Result<Changes, Rejected> {
+    fn taken(&self, before: &Config, after: &Config, loaded: Loaded) -> Taken {
+        Taken {
+            changes: Changes::between(before, after),
+            loaded,
+            since: *lock(&self.since),
+            degraded: after.is_degraded(),
+        }
+    }
+
+    fn reload(&self, turn: Turn, proxy: &Proxy, cause: Cause) -> Result<Taken, Rejected> {
         let Turn(mut running) = turn;
         let live = proxy.live();
         let previous = live.current();
@@ -229,18 +240,17 @@ impl Source {
             }
         };
         live.replace(next);
-        let changes = Changes::between(&running.config, &config);
-        let text = std::mem::take(&mut loaded.text);
-        self.accept(&text, &changes, cause);
-        self.warn(&loaded);
+        let taken = self.taken(&running.config, &config, loaded);
+        self.accept(&taken, cause);
+        let text = taken.loaded.text.clone();
         *running = Running { config, text };
-        Ok(changes)
+        Ok(taken)
     }
 
     /// Tells of a file that is not taken over: whoever asked is told each time,
     /// one that changes by itself once.
     fn refuse(&self, refused: Refused, cause: Cause) {
-        let mut standing = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut standing = lock(&self.refused);
         let is_known = standing.as_ref().is_some_and(|known| known.is_as(&refused));
         if !(is_known && cause == Cause::Change) {
             tracing::error!(
@@ -257,30 +267,42 @@ impl Source {
         }
     }
 
-    fn accept(&self, text: &str, changes: &Changes, cause: Cause) {
-        let mut standing = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_refused = standing.take().is_some();
-        drop(standing);
-        tell(&self.file, changes, cause, was_refused);
-        keep(&self.last_good, text);
+    fn accept(&self, taken: &Taken, cause: Cause) {
+        let was_refused = lock(&self.refused).take().is_some();
+        if !taken.changes.is_empty() || was_refused {
+            *lock(&self.since) = SystemTime::now();
+        }
+        tell(&self.file, &taken.changes, cause, was_refused);
+        keep(&self.last_good, &taken.loaded.text);
+        self.warn(&taken.loaded);
     }
 
     /// Tells what a file that was taken over is warned of, each thing once for
     /// as long as it is so.
     fn warn(&self, loaded: &Loaded) {
-        let checked = &loaded.checked;
-        let warnings = checked.found.iter();
-        let warnings = warnings.filter(|found| found.severity == Severity::Warning);
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = warnings
-            .clone()
-            .filter(|found| !warned.contains(&found.message));
+        let mut warned = lock(&self.warned);
+        let new = warnings(loaded).filter(|found| !warned.contains(&found.message));
         for found in new.take(TOLD_MAX) {
-            let line = checked.places.span(&found.place).map(|span| span.line);
+            let line = loaded
+                .checked
+                .places
+                .span(&found.place)
+                .map(|span| span.line);
             tracing::warn!(config = %self.file.display(), line, "{}", found.message);
         }
-        *warned = warnings.map(|found| found.message.clone()).collect();
+        *warned = warnings(loaded)
+            .map(|found| found.message.clone())
+            .collect();
     }
+}
+
+fn warnings(loaded: &Loaded) -> impl Iterator<Item = &Diagnostic> {
+    let found = loaded.checked.found.iter();
+    found.filter(|found| found.severity == Severity::Warning)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Keeps a text that was taken over, for a start with a faulty file.
@@ -376,7 +398,8 @@ impl Start {
             return Self { loaded, ready };
         }
         let from_file = file != Path::new("-") && !strict;
-        let ready = from_file.then(|| last_good(file, state, &loaded)).flatten();
+        let copy = || last_good(file, state, &loaded);
+        let ready = from_file.then(copy).flatten();
         Self { loaded, ready }
     }
 }

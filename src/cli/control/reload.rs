@@ -1,0 +1,213 @@
+//! `reload` and `diff`: how the file differs from what runs, told in the same
+//! words after it was taken over and before.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use serde_json::{Value, json};
+
+use super::client::{Answer, Found, Running};
+use super::told::{array, number, text};
+use super::{DiffArguments, ShowArguments, table};
+use crate::cli::out::{self, say};
+use crate::cli::{DEGRADED, FAILED, complain};
+
+/// Has the file read again.
+pub(in crate::cli) fn reload(asked: ShowArguments) -> anyhow::Result<ExitCode> {
+    let running = Found::look(asked.at.socket)?.required()?;
+    let answer = running.answer("POST", "/v1/reload", Some(&json!({})))?;
+    conclude(&answer, asked.json, reloaded)
+}
+
+/// Tells what a reload would do. `config`: named before the command.
+pub(in crate::cli) fn diff(
+    asked: DiffArguments,
+    config: Option<PathBuf>,
+) -> anyhow::Result<ExitCode> {
+    let running = Found::look(asked.show.at.socket)?.required()?;
+    if let Some(named) = asked.config.or(config) {
+        is_served(&running, &named)?;
+    }
+    let answer = running.answer("GET", "/v1/diff", None)?;
+    conclude(&answer, asked.show.json, compared)
+}
+
+/// The running hostmux judges its own file, so that no other can be meant.
+fn is_served(running: &Running, named: &std::path::Path) -> anyhow::Result<()> {
+    let told = running.get("/v1/server")?;
+    let served = text(&told, "config");
+    if super::same(served.as_ref(), named) {
+        return Ok(());
+    }
+    bail!(
+        "the running hostmux serves another file, {served}\n  \
+         = help: `hostmux check {}` tells what is wrong with that one",
+        named.display()
+    )
+}
+
+/// Prints what was answered, and ends as `check` of the same file would.
+fn conclude(
+    answer: &Answer,
+    as_json: bool,
+    words: fn(&Value) -> String,
+) -> anyhow::Result<ExitCode> {
+    let (told, code) = match answer {
+        Answer::Done(told) if told.get("degraded") == Some(&true.into()) => {
+            (told, ExitCode::from(DEGRADED))
+        }
+        Answer::Done(told) => (told, ExitCode::SUCCESS),
+        Answer::Refused(refusal) => (&refusal.told, ExitCode::from(FAILED)),
+    };
+    if as_json {
+        let mut told = told.clone();
+        if let Some(told) = told.as_object_mut() {
+            // `faults` says the same to programs.
+            told.remove("drawn");
+        }
+        say(format_args!("{told:#}"))?;
+        return Ok(code);
+    }
+    let drawn = text(told, "drawn");
+    if !drawn.is_empty() {
+        eprintln!("{drawn}");
+    }
+    match answer {
+        Answer::Done(told) => out::write(|out| out.write_all(words(told).as_bytes()))?,
+        Answer::Refused(refusal) => complain(&refusal.error()),
+    }
+    Ok(code)
+}
+
+fn reloaded(told: &Value) -> String {
+    let file = text(told, "config");
+    let same = format!(
+        "nothing has changed in {file} since {}, when it was taken over\n",
+        text(told, "since")
+    );
+    let changed = format!("{file} was taken over\n");
+    let end = format!("{}{}", waiting(told, "is needed"), degraded(told, "are"));
+    difference(told, &same, &changed) + &end
+}
+
+fn compared(told: &Value) -> String {
+    let file = text(told, "config");
+    let same = format!("{file} is what runs since {}\n", text(told, "since"));
+    let changed = format!("{file} is not what runs; `hostmux reload` would change\n");
+    let mut end = waiting(told, "would be needed") + &degraded(told, "would be");
+    let by_hand = table::by_hand(told);
+    if !by_hand.is_empty() {
+        end = format!("{end}\n{by_hand}");
+    }
+    difference(told, &same, &changed) + &end
+}
+
+/// One line for each site and key that is not as it was.
+fn difference(told: &Value, same: &str, changed: &str) -> String {
+    let mut rows = Vec::new();
+    for kind in ["added", "changed", "broken", "removed"] {
+        for change in array(told, kind) {
+            let line = number(change, "line");
+            let note = match (kind, text(change, "fault")) {
+                ("removed", _) => format!("was on line {line}"),
+                (_, "") => format!("line {line}"),
+                (_, fault) => format!("line {line}: {fault}"),
+            };
+            rows.push(row(kind, text(change, "site"), note));
+        }
+    }
+    for key in array(told, "settings").iter().filter_map(Value::as_str) {
+        rows.push(row("changed", key, String::new()));
+    }
+    match rows.is_empty() && array(told, "waiting").is_empty() {
+        true => same.to_owned(),
+        false => format!("{changed}{}", table::aligned(&rows)),
+    }
+}
+
+fn row(kind: &str, name: &str, note: String) -> Vec<String> {
+    vec![format!("  {kind}"), name.to_owned(), note]
+}
+
+/// Keys that hold from the next start on.
+fn waiting(told: &Value, needed: &str) -> String {
+    let keys: Vec<&str> = array(told, "waiting")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    match keys.as_slice() {
+        [] => String::new(),
+        keys => format!("a restart or an upgrade {needed} for {}\n", keys.join(", ")),
+    }
+}
+
+fn degraded(told: &Value, are: &str) -> String {
+    match told.get("degraded") == Some(&true.into()) {
+        true => {
+            format!("degraded: sites with the errors above {are} not served, all others {are}\n")
+        }
+        false => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(more: Value) -> Value {
+        let mut told = json!({
+            "config": "/etc/sites.yaml", "since": "2026-11-21T20:00:00Z", "degraded": false,
+            "added": [], "removed": [], "changed": [], "broken": [], "settings": [], "waiting": [],
+        });
+        for (key, value) in more.as_object().unwrap() {
+            told[key] = value.clone();
+        }
+        told
+    }
+
+    #[test]
+    fn a_difference_is_told_in_lines() {
+        let all = told(json!({
+            "added": [{ "site": "c.test", "line": 12 }],
+            "changed": [{ "site": "long.a.test", "line": 3 }],
+            "broken": [{ "site": "b.test", "line": 6, "fault": "`2O` is not a port" }],
+            "removed": [{ "site": "d.test", "line": 9 }],
+            "settings": ["certificates"],
+            "waiting": ["listen", "log"],
+            "degraded": true,
+        }));
+        let lines = "  added    c.test        line 12\n\
+                     \x20 changed  long.a.test   line 3\n\
+                     \x20 broken   b.test        line 6: `2O` is not a port\n\
+                     \x20 removed  d.test        was on line 9\n\
+                     \x20 changed  certificates\n";
+        assert_eq!(
+            reloaded(&all),
+            format!(
+                "/etc/sites.yaml was taken over\n{lines}\
+                 a restart or an upgrade is needed for listen, log\n\
+                 degraded: sites with the errors above are not served, all others are\n"
+            )
+        );
+        assert!(compared(&all).contains(lines));
+    }
+
+    #[test]
+    fn no_difference_is_told_with_its_time() {
+        let same = told(json!({}));
+        assert_eq!(
+            reloaded(&same),
+            "nothing has changed in /etc/sites.yaml since 2026-11-21T20:00:00Z, when it was taken over\n"
+        );
+        let by_hand = told(json!({
+            "runtime_changes": [{ "upstream": "a.test", "endpoint": "localhost:2", "change": "added" }],
+        }));
+        assert_eq!(
+            compared(&by_hand),
+            "/etc/sites.yaml is what runs since 2026-11-21T20:00:00Z\n\n\
+             changed while it runs, and not in sites.yaml:\n  localhost:2 added to a.test\n"
+        );
+    }
+}
