@@ -269,6 +269,16 @@ impl<V> HostMap<V> {
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.exact.values().chain(self.wildcard.values())
     }
+
+    /// Whether both have the same patterns, with values that are the same.
+    pub fn is_as(&self, other: &Self, same: impl Fn(&V, &V) -> bool) -> bool {
+        let found = |other: Option<&V>, value: &V| other.is_some_and(|other| same(value, other));
+        let mut exact = self.exact.iter();
+        let mut wildcard = self.wildcard.iter();
+        (self.exact.len(), self.wildcard.len()) == (other.exact.len(), other.wildcard.len())
+            && exact.all(|(name, value)| found(other.exact.get(name), value))
+            && wildcard.all(|(name, value)| found(other.wildcard.get(name), value))
+    }
 }
 
 #[cfg(test)]

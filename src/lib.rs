@@ -36,8 +36,8 @@
 //!
 //! Meanwhile, on the background thread, [`upstream::health`] asks endpoints
 //! whether they are well, [`upstream::discovery`] follows their names,
-//! [`server::control`] takes commands, and [`server::reload`] takes a changed
-//! file over. What they learn goes to the [`upstream::registry`], where the
+//! [`server::control`] takes commands, `server::watch` notices that files have
+//! changed, and [`server::reload`] takes them over. What they learn goes to the [`upstream::registry`], where the
 //! next request finds it.
 //!
 //! Listening sockets outlive a process: systemd may have opened them
@@ -77,8 +77,9 @@
 //! - Tasks: one a client's connection, one a stream of HTTP/2, two a thread
 //!   (its clock, and who tells tunnels of a changed configuration), one for
 //!   each listener, one a connection of HTTP/2 to an endpoint, one a member that
-//!   a health check asks, one a name of an upstream, one a command; and one
-//!   that watches over each of these last three. Each ends at drain.
+//!   a health check asks, one a name of an upstream, one a command; one that
+//!   watches over each of these last three; and one that watches files. Each
+//!   ends at drain.
 //! - No `unwrap` or `expect` on anything a client, an upstream or a file said.
 
 pub mod body;

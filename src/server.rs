@@ -19,6 +19,7 @@ pub mod reload;
 pub mod systemd;
 mod transport;
 mod tunnel;
+mod watch;
 mod worker;
 
 use std::io;

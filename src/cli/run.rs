@@ -64,6 +64,7 @@ fn start(
         config,
         inventory,
         text,
+        read_at,
         instead,
     } = ready;
     let format = super::log_format(config.log.format);
@@ -99,7 +100,8 @@ fn start(
     });
     let source = (file != Path::new("-")).then(|| {
         let source = Source::new(&file, state, config.clone(), text, refused);
-        Arc::new(source)
+        let named = snapshot.tls.inventory().files();
+        Arc::new(source.watched(named, read_at, &loaded))
     });
     let control = source
         .as_ref()

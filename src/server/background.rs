@@ -1,5 +1,5 @@
 //! The background thread: what is no request: health checks, names of
-//! endpoints, commands.
+//! endpoints, commands, files that change.
 //!
 //! It has a runtime of its own, with its own connections to endpoints, so that
 //! what it does costs no request a wait.
@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use super::control::{self, Deed, Listening, Place, Socket};
 use super::handover::Button;
 use super::reload::Source;
+use super::watch;
 use crate::proxy::Proxy;
 use crate::rt::{self, clock};
 use crate::upstream::client::pool;
@@ -34,6 +35,7 @@ pub(super) enum Word {
     /// Say that the thread lives.
     Beat(oneshot::Sender<()>),
     /// Take no more commands, and say so; those that were taken are answered.
+    /// The files are the next process's to watch, too.
     NoCommands(oneshot::Sender<()>),
 }
 
@@ -58,6 +60,7 @@ impl Background {
     ) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let (words, heard) = mpsc::channel(WORDS_MAX);
+        let watched = source.clone().filter(|source| source.watch().is_some());
         let both = source.zip(control);
         let (place, listening) = both
             .map(|(source, socket)| Listening::new(socket, source, button))
@@ -66,7 +69,9 @@ impl Background {
         let commands = listener
             .zip(place)
             .map(|(listener, place)| Commands { listener, place });
-        let thread = rt::thread("background", move || run(proxy, listening, heard, stopped))?;
+        let thread = rt::thread("background", move || {
+            run(proxy, listening, watched, heard, stopped)
+        })?;
         Ok(Self {
             stop,
             thread,
@@ -113,6 +118,7 @@ impl Background {
 async fn run(
     proxy: Arc<Proxy>,
     listening: Option<Listening>,
+    watched: Option<Arc<Source>>,
     mut heard: mpsc::Receiver<Word>,
     mut stopped: oneshot::Receiver<()>,
 ) {
@@ -120,6 +126,8 @@ async fn run(
     let under_way = listening.as_ref().map(Listening::under_way);
     let mut commands =
         listening.map(|listening| tokio::task::spawn_local(control::run(listening, proxy.clone())));
+    let mut watching =
+        watched.map(|source| tokio::task::spawn_local(watch::run(source, proxy.clone())));
     let commons = proxy.live().current().commons.clone();
     let changed = commons.changed.subscribe();
     let all = move || upstreams(&proxy);
@@ -132,6 +140,8 @@ async fn run(
                 Word::Beat(beat) => drop(beat.send(())),
                 Word::NoCommands(done) => {
                     end(commands.take()).await;
+                    // It watches the file as well.
+                    end(watching.take()).await;
                     let _ = done.send(());
                 }
             },
@@ -144,7 +154,7 @@ async fn run(
     }
 }
 
-/// Ends the task that takes commands; the socket is closed then.
+/// Ends a task; a socket that it has is closed then.
 async fn end(commands: Option<JoinHandle<()>>) {
     if let Some(commands) = commands {
         commands.abort();

@@ -23,7 +23,7 @@ use crate::upstream::sticky::Secret;
 
 pub use self::changes::{Change, Changes};
 pub use self::source::{Cause, Ready, Refused, Rejected, Source, Start, Turn, broken};
-pub use self::taken::Taken;
+pub use self::taken::{Taken, Watched};
 
 /// How many faults are printed at most; the rest is counted.
 pub const PRINTED_MAX: usize = 100;

@@ -10,6 +10,7 @@ mod loading;
 mod lost;
 mod own;
 mod pair;
+mod sameness;
 
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -44,6 +44,18 @@ pub(crate) fn within<F: Future>(what: F) -> impl Future<Output = F::Output> {
     }
 }
 
+/// Waits until something holds that has to be asked for.
+#[track_caller]
+pub(crate) fn until_asked<F: Future<Output = bool>>(
+    mut ask: impl FnMut() -> F,
+) -> impl Future<Output = ()> {
+    within(async move {
+        while !ask().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+}
+
 /// Waits until something holds that tells nobody when it begins to.
 #[track_caller]
 pub(crate) fn until(holds: impl Fn() -> bool) -> impl Future<Output = ()> {

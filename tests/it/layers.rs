@@ -160,6 +160,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("ipnet", &["config", "snapshot", "proxy/origin"]),
     ("listenfd", &["server/inherit"]),
     ("jiff", &["observe/access_log", "rt/date", "tls/identity"]),
+    ("notify", &["server/watch/events"]),
     ("rcgen", &["tls/local_ca"]),
     ("rustls_native_certs", &["tls/authority"]),
     ("rustls_pemfile", &["tls/pem"]),

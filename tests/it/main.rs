@@ -47,4 +47,5 @@ mod systemd;
 mod tls;
 mod tunnels;
 mod upgrade;
+mod watch;
 mod websocket;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
 
 use super::last_good::LastGood;
-use super::{Changes, Loaded, OpenFault, Taken, judge, load, load_again, open};
+use super::{Changes, Loaded, OpenFault, Taken, Watched, judge, load, load_again, open};
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::proxy::Proxy;
@@ -27,6 +27,7 @@ pub struct Source {
     warned: Mutex<Vec<String>>,
     /// Since when it runs as it is.
     since: Mutex<SystemTime>,
+    watched: Mutex<Option<Watched>>,
 }
 
 /// What was last taken over.
@@ -144,7 +145,30 @@ impl Source {
             refused: Mutex::new(refused.map(Arc::new)),
             warned: Mutex::default(),
             since: Mutex::new(SystemTime::now()),
+            watched: Mutex::default(),
         }
+    }
+
+    /// Has it watched while the server runs, with the files that it names.
+    /// `read_at`: when they were read; `loaded`: what was told of them then.
+    #[must_use]
+    pub fn watched(self, named: &[PathBuf], read_at: SystemTime, loaded: &Loaded) -> Self {
+        let paths = self.with(named);
+        *lock(&self.watched) = Some(Watched { paths, read_at });
+        *lock(&self.warned) = warnings(loaded)
+            .map(|found| found.message.clone())
+            .collect();
+        self
+    }
+
+    /// What is to be watched now; `None`: nothing is.
+    pub fn watch(&self) -> Option<Watched> {
+        lock(&self.watched).clone()
+    }
+
+    fn with(&self, named: &[PathBuf]) -> Arc<[PathBuf]> {
+        let own = std::iter::once(&self.file);
+        own.chain(named).cloned().collect()
     }
 
     pub fn file(&self) -> &Path {
@@ -163,7 +187,8 @@ impl Source {
     }
 
     /// Reads the file again and serves what it says from now on. With a fault
-    /// in it that is no single site's nothing changes.
+    /// in it that is no single site's nothing changes. One that was seen to
+    /// change and says what it said before changes nothing, and is not told of.
     ///
     /// Dropping the future before its turn has come does nothing; later the
     /// reload goes on to its end.
@@ -227,10 +252,20 @@ impl Source {
         let live = proxy.live();
         let previous = live.current();
         let mut loaded = load_again(&self.file, previous.tls.inventory());
+        if let (Some(watched), Some(inventory)) = (&mut *lock(&self.watched), &loaded.inventory) {
+            watched.paths = self.with(inventory.files());
+        }
         let Some((config, inventory)) = loaded.take() else {
             self.refuse(Refused::of(&loaded, SystemTime::now()), cause);
             return Err(Rejected::Faults(Box::new(loaded)));
         };
+        let is_same = running.config == config && inventory.is_as(previous.tls.inventory());
+        if is_same && cause == Cause::Change && self.refused().is_none() {
+            keep(&self.last_good, &loaded.text);
+            self.warn(&loaded);
+            running.text.clone_from(&loaded.text);
+            return Ok(self.taken(&running.config, &config, loaded));
+        }
         let tickets = previous.tls.tickets().clone();
         let next = match open(&config, inventory, tickets, &self.state, Some(&previous)) {
             Ok(next) => next,
@@ -378,6 +413,8 @@ pub struct Ready {
     pub config: Config,
     pub inventory: crate::tls::Inventory,
     pub text: String,
+    /// When the file and what it names were read, or a little before.
+    pub read_at: SystemTime,
     /// Why it is the last good copy, and since when that had been served.
     pub instead: Option<(Refused, SystemTime)>,
 }
@@ -385,6 +422,7 @@ pub struct Ready {
 impl Start {
     /// Reads a file. `strict`: nothing but the whole of it will do.
     pub fn read(file: &Path, state: &Path, strict: bool) -> Self {
+        let read_at = SystemTime::now();
         let mut loaded = load(file);
         let whole = |config: &Config| !(strict && config.is_degraded());
         if loaded.checked.config.as_ref().is_some_and(whole) {
@@ -393,18 +431,19 @@ impl Start {
                 config,
                 inventory,
                 text,
+                read_at,
                 instead: None,
             });
             return Self { loaded, ready };
         }
         let from_file = file != Path::new("-") && !strict;
-        let copy = || last_good(file, state, &loaded);
+        let copy = || last_good(file, state, &loaded, read_at);
         let ready = from_file.then(copy).flatten();
         Self { loaded, ready }
     }
 }
 
-fn last_good(file: &Path, state: &Path, refused: &Loaded) -> Option<Ready> {
+fn last_good(file: &Path, state: &Path, refused: &Loaded, read_at: SystemTime) -> Option<Ready> {
     let absolute = std::path::absolute(file).ok()?;
     // One that cannot be read is as good as none: the faults are told anyway.
     let copy = LastGood::of(&absolute, state).find().ok()??;
@@ -415,6 +454,7 @@ fn last_good(file: &Path, state: &Path, refused: &Loaded) -> Option<Ready> {
         config,
         inventory,
         text,
+        read_at,
         instead: Some((Refused::of(refused, SystemTime::now()), copy.at)),
     })
 }

@@ -1,5 +1,7 @@
 //! What is told of a file that was read again.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{Changes, Loaded};
@@ -13,4 +15,13 @@ pub struct Taken {
     pub since: SystemTime,
     /// Whether a site of it is not served as it is written.
     pub degraded: bool,
+}
+
+/// The files that are watched.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// The one that is served, then those that it names. Absolute.
+    pub paths: Arc<[PathBuf]>,
+    /// When they were read first, or a little before.
+    pub read_at: SystemTime,
 }
