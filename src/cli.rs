@@ -101,7 +101,7 @@ struct RunArguments {
 struct StartArguments {
     #[command(flatten)]
     run: RunArguments,
-    /// Refuse a file with any fault, even if it harms one site alone or a last good copy is there
+    /// Refuse a file with any fault, even one that harms a single site: at the start, where no last good copy helps, and at a reload
     #[arg(long)]
     strict: bool,
 }

@@ -76,6 +76,7 @@ fn start(
     tracing::info!(
         config = %file.display(),
         sites = config.sites.len(),
+        broken = config.broken.len(),
         open_files_max = limit,
         "hostmux {} starts", env!("CARGO_PKG_VERSION"),
     );
@@ -85,7 +86,7 @@ fn start(
             "names that no certificate covers get one of hostmux's own CA",
         );
     }
-    for site in &config.broken {
+    for site in config.broken.iter().take(reload::TOLD_MAX) {
         reload::broken(&site.name, site.line, &site.message);
     }
     let refused = instead.map(|(refused, since)| {
@@ -101,7 +102,7 @@ fn start(
     let source = (file != Path::new("-")).then(|| {
         let source = Source::new(&file, state, config.clone(), text, refused);
         let named = snapshot.tls.inventory().files();
-        Arc::new(source.watched(named, read_at, &loaded))
+        Arc::new(source.strictly(strict).watched(named, read_at, &loaded))
     });
     let control = source
         .as_ref()

@@ -22,7 +22,7 @@ use crate::upstream::Commons;
 use crate::upstream::sticky::Secret;
 
 pub use self::changes::{Change, Changes};
-pub use self::source::{Cause, Ready, Refused, Rejected, Source, Start, Turn, broken};
+pub use self::source::{Cause, Ready, Refused, Rejected, Source, Start, TOLD_MAX, Turn, broken};
 pub use self::taken::{Taken, Watched};
 
 /// How many faults are printed at most; the rest is counted.

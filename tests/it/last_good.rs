@@ -119,6 +119,13 @@ async fn a_start_with_a_broken_site_serves_the_others_unless_it_is_strict() {
     );
     let strict = Program::start(folder.path(), &["run", "--strict"], "").ended();
     assert_eq!(strict.code, Some(1), "{}", strict.err);
+    let broken = std::fs::read_to_string(folder.path().join("sites.yaml")).unwrap();
+    write(folder.path(), &sites(FREE, &endpoint));
+    let mut strict = Program::start(folder.path(), &["run", "--strict"], "");
+    strict.listens();
+    write(folder.path(), &broken);
+    strict.says("configuration refused");
+    assert_eq!(stop(strict).0, Some(0));
     let mut program = Program::start(folder.path(), &["run"], "");
     let said = program.says("site broken");
     assert!(

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::proxy::Proxy;
 use crate::rt::date;
+use crate::tls::Inventory;
 
 /// The file that is served. Shared by whoever may want it read again.
 pub struct Source {
@@ -28,6 +29,8 @@ pub struct Source {
     /// Since when it runs as it is.
     since: Mutex<SystemTime>,
     watched: Mutex<Option<Watched>>,
+    /// Nothing but the whole of the file will do.
+    strict: bool,
 }
 
 /// What was last taken over.
@@ -146,7 +149,14 @@ impl Source {
             warned: Mutex::default(),
             since: Mutex::new(SystemTime::now()),
             watched: Mutex::default(),
+            strict: false,
         }
+    }
+
+    /// With it, a fault of a single site has the whole file refused.
+    #[must_use]
+    pub fn strictly(self, strict: bool) -> Self {
+        Self { strict, ..self }
     }
 
     /// Has it watched while the server runs, with the files that it names.
@@ -228,7 +238,7 @@ impl Source {
         let (source, proxy) = (self.clone(), proxy.clone());
         let done = tokio::task::spawn_blocking(move || {
             let previous = proxy.live().current();
-            let mut loaded = load_again(&source.file, previous.tls.inventory());
+            let mut loaded = source.load(previous.tls.inventory());
             match loaded.checked.config.take() {
                 Some(config) => Ok(source.taken(&running.config, &config, loaded)),
                 None => Err(Rejected::Faults(Box::new(loaded))),
@@ -236,6 +246,13 @@ impl Source {
         });
         let done = done.await;
         done.unwrap_or_else(|_| Err(Rejected::Open(OpenFault::Panicked)))
+    }
+
+    fn load(&self, previous: &Inventory) -> Loaded {
+        let mut loaded = load_again(&self.file, previous);
+        let config = &mut loaded.checked.config;
+        config.take_if(|config| self.strict && config.is_degraded());
+        loaded
     }
 
     fn taken(&self, before: &Config, after: &Config, loaded: Loaded) -> Taken {
@@ -251,7 +268,7 @@ impl Source {
         let Turn(mut running) = turn;
         let live = proxy.live();
         let previous = live.current();
-        let mut loaded = load_again(&self.file, previous.tls.inventory());
+        let mut loaded = self.load(previous.tls.inventory());
         if let (Some(watched), Some(inventory)) = (&mut *lock(&self.watched), &loaded.inventory) {
             watched.paths = self.with(inventory.files());
         }
@@ -377,7 +394,7 @@ fn tell(file: &Path, changes: &Changes, cause: Cause, was_refused: bool) {
             tracing::info!(site = site.site, line = site.line, now, "site {now}");
         }
     }
-    for site in &changes.broken {
+    for site in changes.broken.iter().take(TOLD_MAX) {
         broken(
             &site.site,
             site.line,
@@ -392,8 +409,8 @@ fn tell(file: &Path, changes: &Changes, cause: Cause, was_refused: bool) {
     }
 }
 
-/// Sites of one kind, or warnings, that a reload names each; the rest is counted.
-const TOLD_MAX: usize = 20;
+/// Sites of one kind, or warnings, that the log names each; the rest is counted.
+pub const TOLD_MAX: usize = 20;
 
 /// Tells of a site that is not served as it is written.
 pub fn broken(site: &str, line: usize, fault: &str) {
@@ -411,7 +428,7 @@ pub struct Start {
 /// What a start serves.
 pub struct Ready {
     pub config: Config,
-    pub inventory: crate::tls::Inventory,
+    pub inventory: Inventory,
     pub text: String,
     /// When the file and what it names were read, or a little before.
     pub read_at: SystemTime,
