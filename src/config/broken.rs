@@ -4,6 +4,10 @@
 //! served, and its own visitors get a page that says so. A fault that stands
 //! anywhere else is one of the file, which is then not taken over at all.
 
+use std::cell::LazyCell;
+use std::collections::HashMap;
+
+use super::locate::TopEntries;
 use super::{CertificateFiles, Config, Places, SiteConfig};
 use crate::diagnostic::{Diagnostic, Place, Severity, Step};
 use crate::host::HostPattern;
@@ -43,16 +47,20 @@ pub(super) fn take_out(
     let errors = found
         .iter()
         .filter(|fault| fault.severity == Severity::Error);
-    let mut any = false;
+    // The first one of each site, by its name.
+    let mut firsts: HashMap<String, First<'_>> = HashMap::new();
+    let entries = LazyCell::new(|| places.entries());
     for error in errors {
-        any = true;
-        let line = places.span(&error.place).map_or(0, |span| span.line);
-        let name = owner(&error.place, places, whole)?;
-        config.broken_by(&name, line, &error.message)?;
+        let name = owner(&error.place, &entries, whole)?;
+        firsts.entry(name).or_insert_with(|| First {
+            line: places.span(&error.place).map_or(0, |span| span.line),
+            message: &error.message,
+        });
     }
-    if !any {
+    if firsts.is_empty() {
         return Some(config);
     }
+    config.break_those(firsts)?;
     // What was left unread is so for what is told next.
     for broken in &mut config.broken {
         if broken.message.is_empty() {
@@ -62,6 +70,12 @@ pub(super) fn take_out(
     }
     let serves = !config.sites.is_empty() || config.fallback.is_some();
     serves.then_some(config)
+}
+
+/// An error of a site.
+struct First<'a> {
+    line: usize,
+    message: &'a str,
 }
 
 fn next_error(line: usize, found: &[Diagnostic], places: &Places) -> (usize, String) {
@@ -77,13 +91,13 @@ fn next_error(line: usize, found: &[Diagnostic], places: &Places) -> (usize, Str
 }
 
 /// The site that a place is in.
-fn owner(place: &Place, places: &Places, whole: bool) -> Option<String> {
+fn owner(place: &Place, entries: &TopEntries, whole: bool) -> Option<String> {
     let path = match place {
         Place::File => return None,
-        Place::Key(path) | Place::Value(path) => path.clone(),
+        Place::Key(path) | Place::Value(path) => path,
         // With lines left out nobody knows what the rest of a site was.
         Place::Span(_) if !whole => return None,
-        Place::Span(span) => places.around(*span)?,
+        Place::Span(span) => entries.around(*span)?,
     };
     match path.steps() {
         [Step::Key(top), Step::Key(name), ..] if top == "sites" => Some(name.clone()),
@@ -93,29 +107,32 @@ fn owner(place: &Place, places: &Places, whole: bool) -> Option<String> {
 }
 
 impl Config {
-    /// A site, or the fallback, is broken by an error; `None` if there is none
-    /// of this name.
-    fn broken_by(&mut self, name: &str, line: usize, message: &str) -> Option<()> {
-        let known = self.broken.iter_mut().find(|broken| broken.name == name);
-        if let Some(known) = known {
+    /// Sites, or the fallback, are broken by an error each; `None` if there is
+    /// none of one of these names.
+    fn break_those(&mut self, mut firsts: HashMap<String, First<'_>>) -> Option<()> {
+        for known in &mut self.broken {
+            let Some(first) = firsts.remove(&known.name) else {
+                continue;
+            };
             if known.message.is_empty() {
-                known.line = line;
-                message.clone_into(&mut known.message);
+                known.line = first.line;
+                first.message.clone_into(&mut known.message);
             }
-            return Some(());
         }
-        let is_it = |site: &mut SiteConfig| site.name == name;
-        // Of two with one name nobody knows which is meant: all go.
-        let named = self.sites.extract_if(.., is_it).last();
-        let taken = named.or_else(|| self.fallback.take_if(is_it))?;
-        self.broken.push(BrokenSite {
-            name: taken.name,
-            hosts: taken.hosts,
-            certificate: taken.certificate,
-            line,
-            message: message.to_owned(),
-        });
-        Some(())
+        let is_one = |site: &mut SiteConfig| firsts.contains_key(&site.name);
+        let taken: Vec<SiteConfig> = self.sites.extract_if(.., is_one).collect();
+        let fallback = self.fallback.take_if(is_one);
+        for site in taken.into_iter().chain(fallback) {
+            let first = firsts.remove(&site.name)?;
+            self.broken.push(BrokenSite {
+                name: site.name,
+                hosts: site.hosts,
+                certificate: site.certificate,
+                line: first.line,
+                message: first.message.to_owned(),
+            });
+        }
+        firsts.is_empty().then_some(())
     }
 
     /// Whether a site is broken, so that it is not served as written.
@@ -171,6 +188,19 @@ mod tests {
             "sites:\n  b.test: 2\n  a.test: 1\n  a.test: 1\n",
             &[("a.test", 4)],
         );
+        // The site that stands before the second one has nothing to do with it.
+        breaks(
+            "sites:\n  a.test: 1\n  b.test: 2\n  a.test: 1\n  c.test: 3\n",
+            &[("a.test", 4)],
+        );
+        breaks(
+            "sites: { a.test: 1, b.test: 2, c.test: 3, b.test: &x 2 }\n",
+            &[("b.test", 1)],
+        );
+        breaks(
+            "fallback: 1\nsites:\n  a.test: 1\nfallback: 2\n",
+            &[("fallback", 4)],
+        );
     }
 
     #[test]
@@ -182,6 +212,9 @@ mod tests {
             "sites:\n  a.test: 1\n  b.test: [1\n",
             "sites:\n  a.test: 1\n\tb.test: 1\n",
             "sites:\n  a.test: 1\n  fallback: 1\n",
+            // A key of the file once more, after the sites.
+            "sites:\n  a.test: 1\n  b.test: 2\nsites:\n  c.test: 3\n",
+            "listen: { https: 1 }\nsites:\n  a.test: 2\n  b.test: 3\nlisten: { https: 2 }\n",
             // Nothing would be left.
             "sites:\n  a.test: 0\n",
             "",

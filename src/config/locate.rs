@@ -39,6 +39,24 @@ pub struct Places {
     /// The first is the document itself.
     nodes: Vec<Node>,
     children: HashMap<(usize, Step), usize>,
+    /// Keys that are in their mapping already: which mapping, and the node.
+    again: Vec<(usize, String, usize)>,
+}
+
+/// Where the entries of the document and of its top-level keys begin, in the
+/// order of the text.
+#[derive(Debug)]
+pub(super) struct TopEntries(Vec<((usize, usize), Path)>);
+
+impl TopEntries {
+    /// The way to the entry that a place is in: the last that begins before it,
+    /// or at it.
+    pub(super) fn around(&self, span: Span) -> Option<&Path> {
+        let place = (span.line, span.column);
+        let before = self.0.partition_point(|(start, _)| *start <= place);
+        let (_, path) = self.0.get(before.checked_sub(1)?)?;
+        Some(path)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,35 +80,32 @@ impl Places {
         }
     }
 
-    /// The way to what a place is in, as far as the entries of top-level keys:
-    /// that with the last key before it, or at it.
-    pub(super) fn around(&self, span: Span) -> Option<Path> {
-        let mut last: Option<((usize, usize), Path)> = None;
-        let mut offer = |node: usize, path: Path| {
-            let Some(key) = self.nodes.get(node).and_then(|node| node.key) else {
-                return;
+    /// The entries of the document and of its top-level keys, those that are
+    /// here twice too.
+    pub(super) fn entries(&self) -> TopEntries {
+        let known = self.children.iter();
+        let known = known.filter_map(|((of, step), node)| match step {
+            Step::Key(key) => Some((*of, key, *node)),
+            Step::Index(_) => None,
+        });
+        let again = self.again.iter().map(|(of, key, node)| (*of, key, *node));
+        let all = || known.clone().chain(again.clone());
+        let tops: HashMap<usize, &String> = all()
+            .filter(|(of, ..)| *of == 0)
+            .map(|(_, key, node)| (node, key))
+            .collect();
+        let entries = all().filter_map(|(of, key, node)| {
+            let at = self.nodes.get(node)?.key?;
+            let above = if of == 0 {
+                Path::root()
+            } else {
+                Path::root().key(tops.get(&of)?)
             };
-            let start = (key.line, key.column);
-            let is_later = last.as_ref().is_none_or(|(last, _)| *last <= start);
-            if start <= (span.line, span.column) && is_later {
-                last = Some((start, path));
-            }
-        };
-        let below = |parent: usize| {
-            let children = self.children.iter();
-            children.filter_map(move |((of, step), node)| match step {
-                Step::Key(key) if *of == parent => Some((key, *node)),
-                Step::Key(_) | Step::Index(_) => None,
-            })
-        };
-        for (top, node) in below(0) {
-            let path = Path::root().key(top);
-            for (key, node) in below(node) {
-                offer(node, path.key(key));
-            }
-            offer(node, path);
-        }
-        last.map(|(_, path)| path)
+            Some(((at.line, at.column), above.key(key)))
+        });
+        let mut entries: Vec<_> = entries.collect();
+        entries.sort_by_key(|(start, _)| *start);
+        TopEntries(entries)
     }
 
     /// Whether a path is in the document.

@@ -188,6 +188,7 @@ impl Walk {
                 if let ((_, Step::Key(text)), Some(first), Some(again)) = (entry.key(), first, key)
                 {
                     self.found.push(twice(text, first, again));
+                    self.places.again.push((parent, text.clone(), id));
                 }
             }
         }
