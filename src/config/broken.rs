@@ -142,6 +142,8 @@ impl Config {
 }
 
 #[cfg(test)]
+mod slips;
+#[cfg(test)]
 mod tests {
     use crate::config::{Checked, check};
 
