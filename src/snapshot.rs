@@ -21,6 +21,9 @@ use crate::upstream::{Commons, Upstream};
 pub struct Snapshot {
     pub sites: HostMap<Arc<Site>>,
     pub fallback: Option<Arc<Site>>,
+    /// Broken sites that answer for no name: of which nothing can be made, or
+    /// whose name another has.
+    pub nameless: Vec<Arc<Site>>,
     /// What all upstreams share; the same in every snapshot of a process.
     pub commons: Commons,
     pub trusted_proxies: Vec<IpNet>,
@@ -52,9 +55,11 @@ impl Snapshot {
             .fallback
             .as_ref()
             .map(|site| Arc::new(open(site, before.map(AsRef::as_ref), &commons)));
+        let mut nameless = Vec::new();
         for site in &config.broken {
             if site.hosts.is_empty() && !site.is_fallback() {
-                continue; // its name is none
+                nameless.push(Arc::new(broken(site, None)));
+                continue;
             }
             let before = previous.and_then(|previous| previous.before(&site.hosts));
             let running = Arc::new(broken(site, before));
@@ -62,16 +67,22 @@ impl Snapshot {
                 fallback = Some(running);
                 continue;
             }
+            let mut answers = false;
             for host in &site.hosts {
                 // Of two that have a name the one without a fault has it.
                 if sites.of(host).is_none() {
                     sites.insert(host.clone(), running.clone());
+                    answers = true;
                 }
+            }
+            if !answers {
+                nameless.push(Arc::new(broken(site, None)));
             }
         }
         Self {
             sites,
             fallback,
+            nameless,
             commons,
             trusted_proxies: config.trusted_proxies.clone(),
             proxy_protocol_from: config.listen.proxy_protocol_from.clone(),
@@ -96,9 +107,10 @@ impl Snapshot {
         Some(was.unwrap_or(had))
     }
 
-    /// Every site, the fallback too.
+    /// Every site: the fallback too, and those that answer for no name.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Site>> {
-        self.sites.values().chain(&self.fallback)
+        let named = self.sites.values().chain(&self.fallback);
+        named.chain(&self.nameless)
     }
 }
 

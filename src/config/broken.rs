@@ -17,7 +17,8 @@ use crate::host::HostPattern;
 pub struct BrokenSite {
     /// As the user wrote it; `fallback` for the fallback.
     pub name: String,
-    /// Empty for the fallback, and where the name itself is none.
+    /// Of a name that is none, what it was most likely meant for. Empty for
+    /// the fallback, and where nothing can be made of the name.
     pub hosts: Vec<HostPattern>,
     /// What its visitors are shown over TLS, as far as that can be read.
     pub certificate: Option<CertificateFiles>,

@@ -276,3 +276,75 @@ async fn a_broken_fallback_answers_for_unknown_names() {
     assert_eq!(page.status, 500);
     assert!(page.text().contains("config line 3"), "{}", page.text());
 }
+
+/// Whoever is asked for by a name that was written wrongly is told so: the
+/// fallback would have got its requests, with all that is secret in them.
+#[tokio::test]
+async fn a_name_written_wrongly_is_left_to_nobody_else() {
+    let endpoint = Backend::echo().await;
+    let at = endpoint.at();
+    let file = |name: &str| {
+        format!(
+            "defaults: {{ plain_http: serve }}\nsites:\n  {name}: \"{at}\"\n  \
+             \"*.test\": \"{at}\"\nfallback: \"{at}\"\n"
+        )
+    };
+    let proxy = Proxy::commanded(&file("b.test"));
+    assert_eq!(proxy.command("POST /v1/reload", "").await.0, 200);
+    assert_eq!(
+        proxy.command("POST /v1/sites/b.test/pause", "").await.0,
+        200
+    );
+    for name in [
+        "https://b.test",
+        "b.test:443",
+        "b.test/app",
+        "\"b.test, c.test\"",
+    ] {
+        proxy.write(&file(name));
+        let (status, told) = proxy.command("POST /v1/reload", "").await;
+        assert_eq!(status, 200, "{told}");
+        // What was done by hand holds all the while.
+        let resumed = proxy.command("POST /v1/sites/b.test/resume", "").await.1;
+        assert_eq!(resumed["was"], "paused", "{resumed}");
+        let mut client = proxy.plain().await;
+        let page = client.get("b.test", "/").await;
+        assert_eq!(page.status, 500, "{name}");
+        assert!(page.text().contains("config line 3"), "{}", page.text());
+        assert_eq!(client.get("a.test", "/").await.status, 200, "{name}");
+        assert_eq!(client.get("a.example", "/").await.status, 200, "{name}");
+        assert_eq!(
+            proxy.command("POST /v1/sites/b.test/pause", "").await.0,
+            200
+        );
+    }
+}
+
+/// `status` said that all was served.
+#[tokio::test]
+async fn a_broken_site_without_a_name_of_its_own_is_told_too() {
+    let endpoint = Backend::echo().await;
+    let good = format!("sites:\n  a.test: \"{}\"\n", endpoint.at());
+    let proxy = Proxy::commanded(&good);
+    for (name, line) in [("b..test", 3), ("A.test", 3)] {
+        proxy.write(&format!("{good}  {name}: 3000\n"));
+        let (status, told) = proxy.command("POST /v1/reload", "").await;
+        assert_eq!(status, 200, "{told}");
+        for question in ["GET /v1/status", "GET /v1/server"] {
+            let (_, told) = proxy.command(question, "").await;
+            assert_eq!(told["condition"], "degraded", "{name}: {told}");
+        }
+        let (_, told) = proxy.command("GET /v1/sites", "").await;
+        let sites = told["sites"].as_array().unwrap();
+        assert_eq!(sites.len(), 2, "{told}");
+        assert_eq!(
+            (&sites[0]["name"], &sites[0]["state"]),
+            (&json!("a.test"), &json!("open"))
+        );
+        assert_eq!(
+            (&sites[1]["name"], &sites[1]["state"]),
+            (&json!(name), &json!("broken"))
+        );
+        assert_eq!(sites[1]["fault"]["line"], line);
+    }
+}

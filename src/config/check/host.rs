@@ -83,6 +83,26 @@ pub(super) fn pattern(key: &str) -> Result<HostPattern, Wrong> {
         })
 }
 
+/// The most names that one key is taken for.
+const MEANT_MAX: usize = 8;
+
+/// The names that a key was most likely meant for which is none: those of a
+/// URL, with a port, or several.
+pub(super) fn meant(key: &str) -> Vec<HostPattern> {
+    let key = key.split_once("://").map_or(key, |(_, rest)| rest);
+    let words = key.split([',', ' ', '\t']).filter(|word| !word.is_empty());
+    let names = words.take(MEANT_MAX).filter_map(|word| {
+        let name = word.split('/').next().unwrap_or_default();
+        let name = name.trim_matches(['“', '”', '„', '‘', '’']);
+        let name = match name.rsplit_once(':') {
+            Some((name, _)) if name.ends_with(']') || !name.contains(':') => name,
+            Some(_) | None => name,
+        };
+        pattern(name).ok()
+    });
+    names.collect()
+}
+
 fn wildcard(key: &str) -> Result<(), Wrong> {
     if key == "*" {
         return Err(Wrong::new(
@@ -189,6 +209,26 @@ mod tests {
         ] {
             assert!(pattern(key).is_ok(), "{key}");
         }
+    }
+
+    #[test]
+    fn what_is_no_name_was_meant_for_some() {
+        let check = |key: &str, want: &[&str]| {
+            let meant: Vec<String> = meant(key).iter().map(ToString::to_string).collect();
+            assert_eq!(meant, want, "{key}");
+        };
+        check("https://a.com:443/x", &["a.com"]);
+        check("a.com/app", &["a.com"]);
+        check("A.com:443", &["a.com"]);
+        check("a.com:", &["a.com"]);
+        check("a.com b.com", &["a.com", "b.com"]);
+        check("a.com,*.b.com,-", &["a.com", "*.b.com"]);
+        check("“a.com”", &["a.com"]);
+        check("[::1]:80", &["[::1]"]);
+        for none in ["", "*", "a..com", "::1", "8080", "a(b).com", "/x", "://"] {
+            check(none, &[]);
+        }
+        assert_eq!(meant(&"a.com,".repeat(100)).len(), MEANT_MAX);
     }
 
     #[test]

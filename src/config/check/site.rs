@@ -71,15 +71,18 @@ impl Check<'_> {
             if matches!(written, Shape::Other(Value::Null)) && (pattern.is_none() || next_is_a_key)
             {
                 // What was told, or is told next, is why nothing stands behind it.
-                self.breaks(name, pattern.into_iter().collect(), None, &at);
+                let hosts = pattern.map_or_else(|| host::meant(name), |host| vec![host]);
+                self.breaks(name, hosts, None, &at);
                 continue;
             }
             // Judged whether or not its name is right.
-            let hosts: Vec<HostPattern> = pattern.into_iter().collect();
-            match self.site(name, hosts.clone(), written, &at, defaults) {
-                Some(site) if !hosts.is_empty() => sites.push(site),
+            let hosts: Vec<HostPattern> = pattern.iter().cloned().collect();
+            match self.site(name, hosts, written, &at, defaults) {
+                Some(site) if pattern.is_some() => sites.push(site),
                 Some(_) | None => {
                     let certificate = self.certificate.take();
+                    // Nobody else is to answer for what was meant.
+                    let hosts = pattern.map_or_else(|| host::meant(name), |host| vec![host]);
                     self.breaks(name, hosts, certificate, &at);
                 }
             }
