@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use super::locate::TopEntries;
 use super::{CertificateFiles, Config, Places, SiteConfig};
-use crate::diagnostic::{Diagnostic, Place, Severity, Step};
+use crate::diagnostic::{Diagnostic, Path, Place, Severity, Step};
 use crate::host::HostPattern;
 
 /// A site with at least one error in it.
@@ -31,6 +31,14 @@ pub struct BrokenSite {
 impl BrokenSite {
     pub fn is_fallback(&self) -> bool {
         self.hosts.is_empty() && self.name == FALLBACK
+    }
+
+    /// Where it stands.
+    pub fn path(&self) -> Path {
+        match self.is_fallback() {
+            true => Path::root().key(FALLBACK),
+            false => Path::root().key("sites").key(&self.name),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod last_good;
 mod source;
 mod taken;
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
@@ -15,7 +16,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::{self, Checked, Config};
-use crate::diagnostic::{self, Colour, Diagnostic, Place, Span};
+use crate::diagnostic::{Colour, Diagnostic, Place, Span};
+use crate::host::HostPattern;
 use crate::snapshot::Snapshot;
 use crate::tls::{self, CaFault, Inventory, LocalCa, Tickets, Tls};
 use crate::upstream::Commons;
@@ -174,10 +176,17 @@ fn not_utf8(bytes: &[u8], valid_bytes: usize) -> Diagnostic {
 
 fn tls_settings(config: &Config) -> tls::Settings {
     let sites = config.sites.iter().chain(&config.fallback);
-    // Their visitors are to read why.
+    let mut named: HashSet<&HostPattern> = sites.clone().flat_map(|site| &site.hosts).collect();
+    // Their visitors are to read why. Of two that have a name the one without
+    // a fault has it, and shows its own certificate.
     let broken = config.broken.iter().map(|site| tls::SiteSettings {
-        at: diagnostic::Path::root().key("sites").key(&site.name),
-        hosts: site.hosts.clone(),
+        at: site.path(),
+        hosts: site
+            .hosts
+            .iter()
+            .filter(|host| named.insert(host))
+            .cloned()
+            .collect(),
         certificate: site.certificate.clone(),
     });
     tls::Settings {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::json;
 
-use crate::harness::{Answer, Backend, Client, Proxy, get, ok};
+use crate::harness::{Answer, Backend, Certificates, Client, Proxy, get, ok};
 
 /// Sites of the file that is broken in every way.
 const SITES: usize = 50;
@@ -346,5 +346,33 @@ async fn a_broken_site_without_a_name_of_its_own_is_told_too() {
             (&json!(name), &json!("broken"))
         );
         assert_eq!(sites[1]["fault"]["line"], line);
+    }
+}
+
+/// A site was shown with the certificate of a broken one of its name.
+#[tokio::test]
+async fn a_second_site_of_a_name_does_not_take_its_certificate() {
+    let (own, other) = (
+        Certificates::of(&[&["a.test"]]),
+        Certificates::of(&[&["b.test"]]),
+    );
+    let endpoint = Backend::echo().await;
+    let site = |name: &str, pair: &Certificates| {
+        let (at, folder) = (endpoint.at(), pair.path());
+        format!(
+            "  {name}: {{ upstream: \"{at}\", certificate: {{ chain: {folder}/0.pem, key: {folder}/0.key }} }}\n"
+        )
+    };
+    let good = format!("sites:\n{}", site("a.test", &own));
+    let mut proxy = Proxy::commanded(&good);
+    // Nothing else is trusted.
+    proxy.trust(&own);
+    for second in ["  A.test: 3000\n", &site("A.test", &other)] {
+        proxy.write(&format!("{good}{second}"));
+        let (status, told) = proxy.command("POST /v1/reload", "").await;
+        assert_eq!(status, 200, "{told}");
+        assert_eq!(told["degraded"], true, "{told}");
+        let page = proxy.tls("a.test").await.get("a.test", "/").await;
+        assert_eq!(page.status, 200, "{second}");
     }
 }
