@@ -19,6 +19,10 @@ use crate::upstream::balance::stable_hash;
 /// The folder of such copies, in the state folder.
 const FOLDER: &str = "last-good";
 
+/// So much of the file's own name stands in that of its copy, which must not be
+/// longer than a name may be.
+const STEM_CHARS_MAX: usize = 40;
+
 /// Where the copy of a file is.
 #[derive(Clone, Debug)]
 pub struct LastGood(PathBuf);
@@ -35,6 +39,7 @@ impl LastGood {
     pub fn of(file: &Path, state: &Path) -> Self {
         let hash = stable_hash(file.as_os_str().as_bytes());
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        let stem: String = stem.chars().take(STEM_CHARS_MAX).collect();
         Self(state.join(FOLDER).join(format!("{stem}-{hash:016x}.yaml")))
     }
 
@@ -45,7 +50,8 @@ impl LastGood {
     /// Keeps a text, whole or not at all. Only its owner may read it: it may
     /// hold secrets.
     pub fn keep(&self, text: &str) -> io::Result<()> {
-        if self.find()?.is_some_and(|copy| copy.text == text) {
+        // One that cannot be read is replaced, as is what somebody put in its place.
+        if matches!(self.find(), Ok(Some(copy)) if copy.text == text) {
             return Ok(());
         }
         let folder = self.0.parent().unwrap_or_else(|| Path::new("."));
@@ -65,13 +71,19 @@ impl LastGood {
     /// `None`: nothing was ever taken over from the file.
     pub fn find(&self) -> io::Result<Option<Copy>> {
         let mut options = OpenOptions::new();
-        let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+        // To open a pipe would wait for its writer, and so would the start.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let flags = i32::try_from(flags.bits()).unwrap_or_default();
         let file = match options.read(true).custom_flags(flags).open(&self.0) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let at = file.metadata()?.modified()?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is not a file"));
+        }
+        let at = metadata.modified()?;
         let mut text = String::new();
         file.take(FILE_BYTES_MAX as u64).read_to_string(&mut text)?;
         Ok(Some(Copy { text, at }))
@@ -118,6 +130,41 @@ mod tests {
         let at = copy.find().unwrap().unwrap().at;
         copy.keep("one").unwrap();
         assert_eq!(copy.find().unwrap().unwrap().at, at);
+    }
+
+    /// Nothing was ever kept again.
+    #[test]
+    fn a_copy_that_cannot_be_read_is_replaced() {
+        let state = tempfile::tempdir().unwrap();
+        let copy = LastGood::of(Path::new("/sites.yaml"), state.path());
+        copy.keep("one").unwrap();
+        let elsewhere = state.path().join("elsewhere");
+        fs::write(&elsewhere, "not ours").unwrap();
+        let spoil: [&dyn Fn(&Path); 3] = [
+            &|path| fs::write(path, [0xff, 0]).unwrap(),
+            &|path| std::os::unix::fs::symlink(&elsewhere, path).unwrap(),
+            &|path| {
+                let mode = rustix::fs::Mode::RUSR;
+                rustix::fs::mkfifoat(rustix::fs::CWD, path, mode).unwrap();
+            },
+        ];
+        for spoil in spoil {
+            fs::remove_file(copy.path()).unwrap();
+            spoil(copy.path());
+            assert!(copy.find().is_err());
+            copy.keep("two").unwrap();
+            assert_eq!(copy.find().unwrap().unwrap().text, "two");
+        }
+        assert_eq!(fs::read(elsewhere).unwrap(), b"not ours");
+    }
+
+    #[test]
+    fn a_file_may_have_the_longest_name() {
+        let state = tempfile::tempdir().unwrap();
+        let name = format!("/{}.yaml", "ü".repeat(125));
+        let copy = LastGood::of(Path::new(&name), state.path());
+        copy.keep("one").unwrap();
+        assert_eq!(copy.find().unwrap().unwrap().text, "one");
     }
 
     #[test]
