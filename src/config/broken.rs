@@ -24,7 +24,7 @@ pub struct BrokenSite {
     pub certificate: Option<CertificateFiles>,
     /// The line of its first error, from 1.
     pub line: usize,
-    /// What is wrong there.
+    /// What is wrong there, as far as [`MESSAGE_CHARS_MAX`]: each request tells it.
     pub message: String,
 }
 
@@ -43,6 +43,17 @@ impl BrokenSite {
 }
 
 const FALLBACK: &str = "fallback";
+/// A message quotes what was written, which may be as long as the file.
+const MESSAGE_CHARS_MAX: usize = 400;
+
+fn clip(message: &str) -> String {
+    let mut chars = message.chars();
+    let mut clipped: String = chars.by_ref().take(MESSAGE_CHARS_MAX).collect();
+    if chars.next().is_some() {
+        clipped.push('…');
+    }
+    clipped
+}
 
 /// Takes the sites that errors stand in out of those that are served. `None`
 /// where an error is no site's own, or where nothing would be left to serve.
@@ -94,7 +105,7 @@ fn next_error(line: usize, found: &[Diagnostic], places: &Places) -> (usize, Str
         .filter(|fault| fault.severity == Severity::Error);
     let next = errors.find(|fault| at(fault) >= line);
     match next {
-        Some(fault) => (at(fault), fault.message.clone()),
+        Some(fault) => (at(fault), clip(&fault.message)),
         None => (line, "it cannot be read".to_owned()),
     }
 }
@@ -125,7 +136,7 @@ impl Config {
             };
             if known.message.is_empty() {
                 known.line = first.line;
-                first.message.clone_into(&mut known.message);
+                known.message = clip(first.message);
             }
         }
         let is_one = |site: &mut SiteConfig| firsts.contains_key(&site.name);
@@ -138,7 +149,7 @@ impl Config {
                 hosts: site.hosts,
                 certificate: site.certificate,
                 line: first.line,
-                message: first.message.to_owned(),
+                message: clip(first.message),
             });
         }
         firsts.is_empty().then_some(())
@@ -154,6 +165,7 @@ impl Config {
 mod slips;
 #[cfg(test)]
 mod tests {
+    use super::MESSAGE_CHARS_MAX;
     use crate::config::{Checked, check};
 
     fn read(text: &str) -> Checked {
@@ -212,6 +224,17 @@ mod tests {
             "fallback: 1\nsites:\n  a.test: 1\nfallback: 2\n",
             &[("fallback", 4)],
         );
+    }
+
+    #[test]
+    fn what_is_told_at_each_request_is_short() {
+        let long = "y".repeat(1_000_000);
+        let told = broken(&format!("sites:\n  a.test: 1\n  b.test: {long}\n")).unwrap();
+        let [(_, 3, message)] = told.as_slice() else {
+            panic!("{}", told.len());
+        };
+        assert_eq!(message.chars().count(), MESSAGE_CHARS_MAX + 1);
+        assert!(message.starts_with("`yyy") && message.ends_with('…'));
     }
 
     #[test]

@@ -15,8 +15,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde_json::Value;
+
 use crate::config::{self, Checked, Config};
-use crate::diagnostic::{Colour, Diagnostic, Place, Span};
+use crate::diagnostic::{Colour, Diagnostic, Place, Severity, Span};
 use crate::host::HostPattern;
 use crate::snapshot::Snapshot;
 use crate::tls::{self, CaFault, Inventory, LocalCa, Tickets, Tls};
@@ -27,7 +29,7 @@ pub use self::changes::{Change, Changes};
 pub use self::source::{Cause, Ready, Refused, Rejected, Source, Start, TOLD_MAX, Turn, broken};
 pub use self::taken::{Taken, Watched};
 
-/// How many faults are printed at most; the rest is counted.
+/// How many faults are printed or kept at most; the rest is counted.
 pub const PRINTED_MAX: usize = 100;
 
 /// A configuration as it stands in a file, judged whole.
@@ -44,6 +46,18 @@ impl Loaded {
     /// What can be run: there if every error is a single site's own.
     pub fn take(&mut self) -> Option<(Config, Inventory)> {
         Some((self.checked.config.take()?, self.inventory.take()?))
+    }
+
+    /// The same as data, each as `check --json` tells it: the errors, and the
+    /// warnings as far as there is room ([`PRINTED_MAX`]).
+    pub fn told(&self) -> Value {
+        let is_error = |fault: &&Diagnostic| fault.severity == Severity::Error;
+        let errors = self.checked.found.iter().filter(is_error);
+        let warnings = self.checked.found.iter().filter(|fault| !is_error(fault));
+        let told = errors.chain(warnings).take(PRINTED_MAX);
+        let find = |place: &Place| self.checked.places.span(place);
+        let told: Vec<_> = told.map(|fault| fault.entry(&self.name, find)).collect();
+        serde_json::to_value(told).unwrap_or_default()
     }
 
     /// Every fault and warning, as a compiler prints them.

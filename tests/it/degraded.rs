@@ -376,3 +376,24 @@ async fn a_second_site_of_a_name_does_not_take_its_certificate() {
         assert_eq!(page.status, 200, "{second}");
     }
 }
+
+/// `status` answered with megabytes for as long as the file was refused.
+#[tokio::test]
+async fn of_many_faults_the_first_hundred_are_kept() {
+    let endpoint = Backend::echo().await;
+    let good = format!("sites:\n  a.test: \"{}\"\n", endpoint.at());
+    let proxy = Proxy::commanded(&good);
+    let warned: String = (0..300).map(|n| format!("  w_{n}.test: 3000\n")).collect();
+    let faulty: String = (0..300).map(|n| format!("  s{n}.test: 0\n")).collect();
+    proxy.write(&format!("{good}{warned}{faulty}log: 1\n"));
+    let (status, told) = proxy.command("POST /v1/reload", "").await;
+    assert_eq!(status, 422, "{told}");
+    let (_, refused) = proxy.command("GET /v1/status", "").await;
+    let refused = &refused["refused"];
+    assert_eq!(refused["errors"], 301);
+    for told in [&told, refused] {
+        let faults = told["faults"].as_array().unwrap();
+        assert_eq!(faults.len(), 100);
+        assert!(faults.iter().all(|fault| fault["severity"] == "error"));
+    }
+}

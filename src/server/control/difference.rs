@@ -16,7 +16,7 @@ pub(super) fn told(taken: Result<Taken, Rejected>, refused: &str) -> Result<Valu
             told["config"] = taken.loaded.name.as_str().into();
             told["since"] = date::rfc3339(taken.since).into();
             told["degraded"] = taken.degraded.into();
-            told["faults"] = faults(&taken.loaded);
+            told["faults"] = taken.loaded.told();
             told["drawn"] = drawn(&taken.loaded).into();
             Ok(told)
         }
@@ -25,7 +25,7 @@ pub(super) fn told(taken: Result<Taken, Rejected>, refused: &str) -> Result<Valu
             let first = found.find(|fault| fault.severity == Severity::Error);
             let first = first.map_or("it cannot be read", |fault| fault.message.as_str());
             let error = format!("{} {refused}: {first}", loaded.name);
-            let found = json!({ "faults": faults(&loaded), "drawn": drawn(&loaded) });
+            let found = json!({ "faults": loaded.told(), "drawn": drawn(&loaded) });
             Err(Refusal::faulty(error, found))
         }
         Err(Rejected::Open(error)) => {
@@ -36,11 +36,6 @@ pub(super) fn told(taken: Result<Taken, Rejected>, refused: &str) -> Result<Valu
             )))
         }
     }
-}
-
-/// Each as `check --json` tells it.
-fn faults(loaded: &Loaded) -> Value {
-    serde_json::to_value(loaded.checked.entries(&loaded.name)).unwrap_or_default()
 }
 
 /// As `check` prints them: who asks may not be allowed to read the file.

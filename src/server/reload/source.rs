@@ -85,7 +85,7 @@ pub struct Refused {
     /// Of the first error; none: of the file as a whole.
     pub line: Option<usize>,
     pub message: String,
-    /// Each as `check --json` tells it.
+    /// Each as `check --json` tells it; the errors first, not all of many.
     pub faults: Value,
 }
 
@@ -103,7 +103,7 @@ impl Refused {
                 || "it cannot be read".to_owned(),
                 |fault| fault.message.clone(),
             ),
-            faults: serde_json::to_value(checked.entries(&loaded.name)).unwrap_or_default(),
+            faults: loaded.told(),
         }
     }
 
