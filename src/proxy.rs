@@ -402,7 +402,6 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// 308 keeps method, path and query (RFC 9110 §15.4.9).
 /// Why no route of a site holds a path.
 fn nothing_at(site: &Site) -> ProxyError {
     let name = site.name.to_string();
@@ -416,6 +415,7 @@ fn nothing_at(site: &Site) -> ProxyError {
     }
 }
 
+/// 308 keeps method, path and query (RFC 9110 §15.4.9).
 fn to_https(admitted: &Admitted<'_>, parts: &Parts, https_port: u16) -> Response<Body> {
     let port = if https_port == 443 {
         String::new()
