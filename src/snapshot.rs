@@ -39,7 +39,8 @@ pub struct Snapshot {
 impl Snapshot {
     /// Opens what a configuration names. Upstreams that `previous` had are
     /// kept; of those that changed, what is known of their endpoints. A site
-    /// that was paused or stopped stays so.
+    /// that was paused or stopped stays so. Listeners and log are those that
+    /// the process started with.
     pub fn build(config: &Config, tls: Tls, commons: Commons, previous: Option<&Self>) -> Self {
         commons.endpoints.trust(trusts(&tls));
         let mut sites = HostMap::default();
@@ -87,12 +88,8 @@ impl Snapshot {
             trusted_proxies: config.trusted_proxies.clone(),
             proxy_protocol_from: config.listen.proxy_protocol_from.clone(),
             tls: Arc::new(tls),
-            https_port: config
-                .listen
-                .https
-                .first()
-                .map_or(443, |address| address.port()),
-            log_agents: config.log.format == Some(LogFormat::Combined),
+            https_port: previous.map_or_else(|| https_port(config), |had| had.https_port),
+            log_agents: previous.map_or_else(|| log_agents(config), |had| had.log_agents),
         }
     }
 
@@ -112,6 +109,15 @@ impl Snapshot {
         let named = self.sites.values().chain(&self.fallback);
         named.chain(&self.nameless)
     }
+}
+
+fn https_port(config: &Config) -> u16 {
+    let first = config.listen.https.first();
+    first.map_or(443, |address| address.port())
+}
+
+fn log_agents(config: &Config) -> bool {
+    config.log.format == Some(LogFormat::Combined)
 }
 
 fn open(site: &SiteConfig, before: Option<&Site>, commons: &Commons) -> Site {

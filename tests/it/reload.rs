@@ -297,3 +297,23 @@ async fn a_websocket_stays_whatever_else_changes_of_its_site() {
         }
     }
 }
+
+/// Redirects led to a port on which nobody listened, and the next reload did
+/// not say any more that a restart was needed.
+#[tokio::test]
+async fn listeners_are_those_of_the_start_until_the_next_one() {
+    let endpoint = keeping("a").await;
+    let sites = format!("sites:\n  a.test: {}\n", endpoint.at());
+    let proxy = Proxy::commanded(&sites);
+    let mut client = proxy.plain().await;
+    let before = client.get("a.test", "/").await;
+    assert_eq!(before.status, 308);
+    for more in ["", "# once more\n", "# and again\n"] {
+        proxy.write(&format!("listen: {{ https: 9 }}\n{sites}{more}"));
+        let (status, told) = proxy.command("POST /v1/reload", "").await;
+        assert_eq!(status, 200, "{told}");
+        assert_eq!(told["waiting"], serde_json::json!(["listen"]));
+        let after = client.get("a.test", "/").await;
+        assert_eq!(after.field("location"), before.field("location"));
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use crate::config::{BrokenSite, Config, SiteConfig};
+use crate::config::{BrokenSite, Config, Listen, Log, SiteConfig};
 
 /// What a file that is taken over has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -35,11 +35,21 @@ pub struct Change {
 }
 
 impl Changes {
-    /// Whether all is as it was.
+    /// Whether all is as it was, but for what waits.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        let Self {
+            added,
+            removed,
+            changed,
+            broken,
+            settings,
+            waiting: _,
+        } = self;
+        let sites = [added, removed, changed, broken];
+        sites.iter().all(|sites| sites.is_empty()) && settings.is_empty()
     }
 
+    /// Without what waits ([`Self::waiting`]), which a file may have said long before.
     pub(super) fn between(before: &Config, after: &Config) -> Self {
         let (had, has) = (by_name(before), by_name(after));
         let mut changes = Self::default();
@@ -69,14 +79,20 @@ impl Changes {
         .into_iter()
         .flatten()
         .collect();
-        changes.waiting = [
-            differ((&old.https, &old.http) != (&new.https, &new.http), "listen"),
-            differ(before.log != after.log, "log"),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
         changes
+    }
+
+    /// The keys of a configuration that wait, by those that a process started with.
+    pub(super) fn waiting(listen: &Listen, log: &Log, now: &Config) -> Vec<&'static str> {
+        let addresses = |listen: &Listen| (listen.https.clone(), listen.http.clone());
+        let mut waiting = Vec::new();
+        if addresses(listen) != addresses(&now.listen) {
+            waiting.push("listen");
+        }
+        if *log != now.log {
+            waiting.push("log");
+        }
+        waiting
     }
 }
 
@@ -165,7 +181,7 @@ mod tests {
         assert_eq!(told(&changes.added), [("d.test", 5)]);
         assert_eq!(told(&changes.removed), [("c.test", 4)]);
         assert_eq!(told(&changes.changed), [("b.test", 4)]);
-        assert!(changes.waiting.is_empty() && changes.broken.is_empty());
+        assert!(changes.broken.is_empty());
         assert!(Changes::between(&after, &after).is_empty());
     }
 
@@ -177,7 +193,9 @@ mod tests {
              trusted_proxies: [10.0.0.1]\ncertificates: { otherwise: refuse }\nsites: { a.test: 1 }\n",
         );
         let changes = Changes::between(&before, &after);
-        assert_eq!(changes.waiting, ["listen", "log"]);
+        let waiting = |now| Changes::waiting(&before.listen, &before.log, now);
+        assert_eq!(waiting(&after), ["listen", "log"]);
+        assert!(waiting(&before).is_empty());
         assert_eq!(
             changes.settings,
             [

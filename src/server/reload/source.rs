@@ -10,7 +10,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::last_good::LastGood;
 use super::{Changes, Loaded, OpenFault, Taken, Watched, judge, load, load_again, open};
-use crate::config::Config;
+use crate::config::{Config, Listen, Log};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::proxy::Proxy;
 use crate::rt::date;
@@ -31,6 +31,8 @@ pub struct Source {
     watched: Mutex<Option<Watched>>,
     /// Nothing but the whole of the file will do.
     strict: bool,
+    /// What holds until the process ends.
+    started_with: (Listen, Log),
 }
 
 /// What was last taken over.
@@ -144,6 +146,7 @@ impl Source {
             last_good,
             file,
             state,
+            started_with: (config.listen.clone(), config.log.clone()),
             running: Arc::new(tokio::sync::Mutex::new(Running { config, text })),
             refused: Mutex::new(refused.map(Arc::new)),
             warned: Mutex::default(),
@@ -256,8 +259,12 @@ impl Source {
     }
 
     fn taken(&self, before: &Config, after: &Config, loaded: Loaded) -> Taken {
+        let (listen, log) = &self.started_with;
         Taken {
-            changes: Changes::between(before, after),
+            changes: Changes {
+                waiting: Changes::waiting(listen, log, after),
+                ..Changes::between(before, after)
+            },
             loaded,
             since: *lock(&self.since),
             degraded: after.is_degraded(),
@@ -370,6 +377,12 @@ fn keep(last_good: &LastGood, text: &str) {
 
 fn tell(file: &Path, changes: &Changes, cause: Cause, was_refused: bool) {
     let config = file.display();
+    if !changes.waiting.is_empty() {
+        tracing::warn!(
+            keys = changes.waiting.join(", "),
+            "a restart or an upgrade is needed for these"
+        );
+    }
     if changes.is_empty() && !was_refused {
         // Certificates may be new.
         tracing::info!(%config, cause = cause.as_str(), "configuration read again: no site has changed");
@@ -399,12 +412,6 @@ fn tell(file: &Path, changes: &Changes, cause: Cause, was_refused: bool) {
             &site.site,
             site.line,
             site.fault.as_deref().unwrap_or_default(),
-        );
-    }
-    if !changes.waiting.is_empty() {
-        tracing::warn!(
-            keys = changes.waiting.join(", "),
-            "a restart or an upgrade is needed for these"
         );
     }
 }
