@@ -1,5 +1,6 @@
 //! The file that is served, and what became of it when it was last read.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -25,7 +26,7 @@ pub struct Source {
     /// What the file was refused for, while it is.
     refused: Mutex<Option<Arc<Refused>>>,
     /// What the last reload warned of.
-    warned: Mutex<Vec<String>>,
+    warned: Mutex<HashSet<String>>,
     /// Since when it runs as it is.
     since: Mutex<SystemTime>,
     watched: Mutex<Option<Watched>>,
