@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 
@@ -24,6 +24,10 @@ use crate::server::reload::{Cause, Ready, Source, Start};
 use crate::server::{self, DRAIN_TIMEOUT, Drain, Server, Speaks, reload, systemd};
 use crate::snapshot::Snapshot;
 use crate::tls::Tickets;
+
+/// How long a thread that may block is waited for at the end: an upgrade that was
+/// broken off has a process to kill. A reload may hang for ever.
+const BLOCKED_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// `strict`: a file with any fault is not served.
 pub(super) fn run(named: Option<PathBuf>, strict: bool) -> anyhow::Result<ExitCode> {
@@ -217,7 +221,9 @@ pub(super) fn serve(
             }
         };
         anyhow::Ok(left)
-    })?;
+    });
+    runtime.shutdown_timeout(BLOCKED_TIMEOUT);
+    let left = left?;
     if let Some(writer) = writer {
         writer.finish();
     }
