@@ -180,6 +180,8 @@ impl Server {
     /// Dropping the future leaves the threads to it; the process's end ends them.
     pub async fn drain(mut self, why: Drain, timeout: Duration) -> usize {
         let until = Instant::now() + timeout;
+        // Who asks for an upgrade now is told, and not kept until the end.
+        drop(self.presses);
         self.estate.listeners.clear();
         self.census.ending.store(true, Ordering::Relaxed);
         let queue = match why {

@@ -24,7 +24,8 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::{oneshot, watch};
 
 use self::successor::{Line, Successor};
 use super::inherit::SOCKETS_MAX;
@@ -58,6 +59,8 @@ pub struct Upgraded {
 pub enum Fault {
     #[error("an upgrade is under way already")]
     UnderWay,
+    #[error("this process ends")]
+    Ending,
     #[error("this process is what its container runs, and with its end the container ends")]
     Container,
     #[error("systemd would take the end of this process for the end of the service")]
@@ -91,6 +94,9 @@ impl Fault {
     pub fn help(&self) -> &'static str {
         match self {
             Self::UnderWay => "wait for its end: `hostmux status` tells which process serves",
+            Self::Ending => {
+                "`hostmux status` tells which process serves, once it has ended; `hostmux run` starts one"
+            }
             Self::Container => "start a new container in the place of this one",
             Self::Unfollowed => {
                 "write Type=notify-reload (or Type=notify) into the unit, as `hostmux service install` does, and restart it once"
@@ -122,6 +128,7 @@ impl Fault {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::UnderWay
+            | Self::Ending
             | Self::Container
             | Self::Unfollowed
             | Self::NoFile
@@ -180,12 +187,16 @@ impl Button {
 
     /// Asks, and waits for what becomes of it. Dropping the future stops nothing.
     pub(super) async fn ask(&self) -> Outcome {
-        let under_way = || Err(Arc::new(Fault::UnderWay));
         let (answer, outcome) = oneshot::channel();
-        match self.presses.try_send(Press(Some(answer))) {
-            Ok(()) => outcome.await.unwrap_or_else(|_| under_way()),
-            Err(_) => under_way(),
-        }
+        let fault = match self.presses.try_send(Press(Some(answer))) {
+            Ok(()) => match outcome.await {
+                Ok(outcome) => return outcome,
+                Err(_) => Fault::Ending,
+            },
+            Err(TrySendError::Full(_)) => Fault::UnderWay,
+            Err(TrySendError::Closed(_)) => Fault::Ending,
+        };
+        Err(Arc::new(fault))
     }
 
     pub(super) fn failed(&self) -> Option<Failure> {

@@ -354,6 +354,23 @@ async fn one_upgrade_at_a_time_and_a_stop_ends_it() {
     line.program.says("stopped");
 }
 
+/// It waited for the end of the drain, and held it up.
+#[tokio::test]
+async fn who_asks_for_an_upgrade_of_a_process_that_ends_is_told_at_once() {
+    let endpoint = Backend::echo().await;
+    let mut line = Line::start(&endpoint);
+    // A head that does not end holds the drain.
+    let mut slow = Client::connect(line.http).await;
+    slow.send(b"GET / HTTP/1.1\r\n").await;
+    line.program.signal(Signal::TERM);
+    line.program.says("draining");
+    let (code, _, err) = line.command(&["upgrade"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("this process ends"), "{err}");
+    line.program.signal(Signal::TERM);
+    line.program.says("stopped at once");
+}
+
 #[test]
 fn what_cannot_be_upgraded_says_why() {
     let folder = folder(&[]);
