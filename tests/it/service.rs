@@ -303,6 +303,15 @@ fn what_would_not_run_is_not_installed() {
 }
 
 /// The user of the service may not be able to read what root can.
+/// It became a line of the unit.
+#[test]
+fn a_path_that_would_be_more_than_a_word_of_the_unit_is_refused() {
+    let system = System::with(SITES);
+    let path = "/srv/a\nExecStartPre=/bin/true\n#/sites.yaml";
+    system.write(path, SITES);
+    system.refuses(&["install", "--config", path], "control characters");
+}
+
 #[test]
 fn nothing_is_started_that_its_user_cannot_read() {
     let system = System::with(&format!("{LISTEN}{SITES}"));

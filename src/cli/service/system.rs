@@ -1,7 +1,7 @@
 //! systemd and the commands of the system.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context, bail};
@@ -148,12 +148,18 @@ impl Unit {
     }
 }
 
-/// A path as a command's argument.
+/// A path as a command's argument, and as a word of a unit: a line feed in it
+/// would begin another line there.
 pub(super) fn text(path: &Path) -> anyhow::Result<String> {
-    let path: PathBuf = path.to_owned();
-    path.into_os_string()
-        .into_string()
-        .map_err(|path| anyhow::anyhow!("{} is not in UTF-8", PathBuf::from(path).display()))
+    let Some(text) = path.to_str() else {
+        bail!("{} is not in UTF-8", path.display());
+    };
+    if text.chars().any(char::is_control) {
+        bail!(
+            "{text:?} has control characters in it\n  = help: a service needs a path without them"
+        );
+    }
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]
