@@ -214,7 +214,12 @@ impl Led {
         let mut declared = upstream.declared().iter();
         let mut settings = upstream.settings().endpoints.iter();
         match &self.member.origin {
-            Origin::Runtime => true,
+            // No file has it: who knows of it is the upstream that it was added to.
+            Origin::Runtime => {
+                let leaving = || upstream.registry.leaving();
+                let is_it = |member: &Arc<Member>| member.id == self.member.id;
+                upstream.registry.find(name).is_some() || leaving().iter().any(is_it)
+            }
             Origin::File | Origin::Discovered(_)
                 if declared.any(|(endpoint, _)| endpoint.name == *name) =>
             {

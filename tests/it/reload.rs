@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use hostmux::upstream::member::State;
+use hostmux::upstream::Address;
+use hostmux::upstream::member::{Origin, State};
 use tokio::sync::Semaphore;
 
 use crate::harness::{Backend, Chat, Conn, Heard, Proxy, answer, get};
@@ -262,6 +263,34 @@ async fn a_websocket_stays_at_an_endpoint_that_was_removed_by_hand() {
     }
     for chat in &mut chats {
         chat.works("still here").await;
+    }
+}
+
+/// It stayed for ever: an endpoint that was added by hand was taken for one of
+/// every upstream.
+#[tokio::test]
+async fn a_websocket_of_an_endpoint_added_by_hand_leaves_with_its_route() {
+    let (added, declared) = (Backend::websocket().await, Backend::echo().await);
+    let (other, at) = (Backend::echo().await, declared.at());
+    let yaml = |keys: &str| one(keys).replace("KEPT", other.at());
+    let before = format!("{{ upstream: {}, routes: {{ /chat: {at} }} }}", other.at());
+    let proxy = Proxy::start_retiring_at_once(&yaml(&before));
+    let upstream = proxy.upstream("a.test");
+    let settings = Address::Port(added.at().parse().unwrap()).into();
+    let member = upstream.member(&settings, Origin::Runtime).unwrap();
+    let name = member.endpoint.name.clone();
+    upstream.add(member).unwrap();
+    upstream.remove(&format!("localhost:{at}"), true).unwrap();
+    let mut chats = Chat::of_each(&proxy, "a.test", "/chat").await;
+    // Removed by hand it gets no more, and those under way go on.
+    upstream.remove(&name, true).unwrap();
+    proxy.replace(&yaml(&format!("{before}\n  new.test: 9")));
+    for chat in &mut chats {
+        chat.works("still here").await;
+    }
+    proxy.replace(&yaml(other.at()));
+    for chat in chats {
+        chat.leaves().await;
     }
 }
 
