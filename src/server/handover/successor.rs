@@ -110,17 +110,26 @@ pub(super) fn start(
         Ok(Answer::Ready { version, .. }) => {
             let is = Upgraded {
                 pid: child.survives(),
-                version,
+                version: plain(&version),
             };
             Ok(Successor { line: ours, is })
         }
-        Ok(Answer::Failed { why }) => Err(Fault::Said(why)),
+        Ok(Answer::Failed { why }) => Err(Fault::Said(plain(&why))),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Fault::TooSlow(timeout)),
         Err(error) => Err(match child.ended() {
             Some(status) => Fault::Ended(status),
             None => Fault::Unclear(error),
         }),
     }
+}
+
+/// What another program says, fit for a terminal: in lines, without control characters.
+fn plain(text: &str) -> String {
+    let fit = |c: char| match c.is_control() && c != '\n' {
+        true => ' ',
+        false => c,
+    };
+    text.chars().map(fit).collect()
 }
 
 fn tell(line: &UnixStream, estate: &Estate) -> io::Result<()> {
@@ -233,6 +242,11 @@ mod tests {
             r#"echo '{"answer": "failed", "why": "no right"}' >&0; exec sleep 60"#,
             LONG,
             "no right",
+        );
+        fails(
+            r#"printf '%s\n' '{"answer": "failed", "why": "\u001b[2J\u009bno\nright"}' >&0; exec sleep 60"#,
+            LONG,
+            ":  [2J no\nright",
         );
     }
 
