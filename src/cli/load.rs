@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
+use crate::server::reload::last_good::LastGood;
+
 /// The file that is meant: named, or found where it usually is.
 pub(super) fn find(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     if let Some(named) = named.or_else(|| std::env::var_os("HOSTMUX_CONFIG").map(PathBuf::from)) {
@@ -20,6 +22,18 @@ pub(super) fn find(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
              = help: name one with `-c FILE`, or see `hostmux demo`"
         ),
     }
+}
+
+/// The file that is to be served: as [`find`], and also `./sites.yaml` if it is
+/// gone and was served before.
+pub(super) fn find_to_serve(named: Option<PathBuf>, state: &Path) -> anyhow::Result<PathBuf> {
+    find(named).or_else(|nothing| {
+        let gone = PathBuf::from("sites.yaml");
+        match LastGood::of(&std::path::absolute(&gone)?, state).find() {
+            Ok(Some(_)) => Ok(gone),
+            Ok(None) | Err(_) => Err(nothing),
+        }
+    })
 }
 
 /// Where hostmux keeps what it makes itself: `$STATE_DIRECTORY`, else

@@ -54,8 +54,8 @@ fn start(
     heritage: Heritage,
     claim: &mut Option<Claim>,
 ) -> anyhow::Result<ExitCode> {
-    let file = load::find(named)?;
     let state = load::state_directory()?;
+    let file = load::find_to_serve(named, &state)?;
     let Start { loaded, ready } = Start::read(&file, &state, strict);
     eprint!(
         "{}",

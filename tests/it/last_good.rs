@@ -66,6 +66,10 @@ async fn a_restart_with_a_faulty_file_comes_up_with_the_last_good_copy_and_says_
     assert_eq!(strict.code, Some(1), "{}", strict.err);
     // A file that is gone, or is another thing now.
     std::fs::remove_file(folder.path().join("sites.yaml")).unwrap();
+    let mut program = Program::start(folder.path(), &["run"], "");
+    program.says("it is not there");
+    assert_eq!(status(&mut program, "a.test").await, 200);
+    assert_eq!(stop(program).0, Some(0));
     std::fs::create_dir(folder.path().join("sites.yaml")).unwrap();
     let mut program = Program::start(folder.path(), &["run", "-c", "sites.yaml"], "");
     program.says("error: cannot read sites.yaml");
