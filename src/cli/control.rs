@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use self::client::{Found, Running, segment};
 pub(super) use self::reload::{diff, reload};
 use self::told::{array, number, text};
-use super::load;
 use super::out::{self, say};
+use super::{DEGRADED, load};
 use crate::config::edit::{Edit, Target};
 
 /// Which hostmux is meant.
@@ -172,7 +172,13 @@ pub(super) fn upgrade(asked: UpgradeArguments) -> anyhow::Result<ExitCode> {
             number(&told, "was"),
         ))?,
     }
-    Ok(ExitCode::SUCCESS)
+    match text(&told, "degraded") {
+        "" => Ok(ExitCode::SUCCESS),
+        degraded => {
+            eprintln!("degraded: {degraded}; `hostmux status` tells more");
+            Ok(ExitCode::from(DEGRADED))
+        }
+    }
 }
 
 /// `config`: named before the command.

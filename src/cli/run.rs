@@ -93,6 +93,7 @@ fn start(
     for site in config.broken.iter().take(reload::TOLD_MAX) {
         reload::broken(&site.name, site.line, &site.message);
     }
+    let degraded = degraded(&config, instead.is_some());
     let refused = instead.map(|(refused, since)| {
         tracing::error!(
             config = %file.display(),
@@ -124,9 +125,25 @@ fn start(
         }
         // Systemd hears this process once the one before has named it.
         if let Some(claim) = claim.take() {
-            claim.ready();
+            claim.ready(degraded.as_deref());
         }
         Ok(())
+    })
+}
+
+/// What of a configuration is not served as it is written.
+fn degraded(config: &Config, is_copy: bool) -> Option<String> {
+    if is_copy {
+        return Some("the file was refused, and its last good copy is served".to_owned());
+    }
+    let first = config.broken.first()?;
+    let what = format!(
+        "`{}` (config line {}: {})",
+        first.name, first.line, first.message
+    );
+    Some(match config.broken.len() - 1 {
+        0 => format!("not served: {what}"),
+        more => format!("not served: {what} and {more} more"),
     })
 }
 

@@ -52,6 +52,8 @@ const PRESSES_MAX: usize = 4;
 pub struct Upgraded {
     pub pid: u32,
     pub version: String,
+    /// What of the configuration it does not serve as it is written.
+    pub degraded: Option<String>,
 }
 
 /// Why there was no upgrade. The process that was asked goes on.

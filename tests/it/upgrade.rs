@@ -405,3 +405,30 @@ fn a_word_of_somebody_else_is_not_believed() {
     program.signal(Signal::TERM);
     assert_eq!(program.ended().code, Some(0));
 }
+
+/// Nobody was told that the new process served less than the file says.
+#[tokio::test]
+async fn an_upgrade_with_a_faulty_file_says_what_is_not_served() {
+    let endpoint = Backend::echo().await;
+    let mut line = Line::start(&endpoint);
+    let file = line.path().join("sites.yaml");
+    let good = std::fs::read_to_string(&file).unwrap();
+    for (faulty, words) in [
+        (
+            good.replace("b.test: 9", "b.test: 9O"),
+            "not served: `b.test` (config line",
+        ),
+        ("sites: [\n".to_owned(), "its last good copy is served"),
+    ] {
+        std::fs::write(&file, &faulty).unwrap();
+        let (code, out, err) = line.command(&["upgrade", "--json"]);
+        assert_eq!(code, Some(4), "{err}");
+        assert!(err.contains("degraded: ") && err.contains(words), "{err}");
+        let told: Value = serde_json::from_str(&out).unwrap();
+        assert!(told["degraded"].as_str().unwrap().contains(words), "{told}");
+        line.later
+            .push(i32::try_from(told["pid"].as_u64().unwrap()).unwrap());
+        assert_eq!(line.get().await, 200);
+        assert_eq!(line.status()["condition"], "degraded");
+    }
+}

@@ -115,7 +115,11 @@ pub fn repeat(snapshot: &Snapshot, changes: &[Value]) {
         }
     }
     if !changes.is_empty() {
-        tracing::info!(repeated, left, "changes by hand were taken over");
+        tracing::info!(
+            kept = repeated,
+            lost = left,
+            "changes by hand were handed over"
+        );
     }
 }
 

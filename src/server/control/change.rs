@@ -170,6 +170,7 @@ pub(super) fn upgraded(outcome: Outcome) -> Result<Value, Refusal> {
             "was": std::process::id(),
             "pid": upgraded.pid,
             "version": upgraded.version,
+            "degraded": upgraded.degraded,
         })),
         Err(fault) if fault.is_refusal() => Err(Refusal::conflict(fault.told(), fault.help())),
         Err(fault) => Err(Refusal::conflict(

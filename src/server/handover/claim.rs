@@ -88,10 +88,12 @@ impl Claim {
     }
 
     /// Says that this process serves, and waits until the other has made room.
-    pub fn ready(self) {
+    /// `degraded`: what of the configuration it does not serve as it is written.
+    pub fn ready(self, degraded: Option<&str>) {
         let ready = Answer::Ready {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
+            degraded: degraded.map(bounded),
         };
         let until = Instant::now() + GO_TIMEOUT;
         let made_room = wire::send(&self.line, &ready, &[])
@@ -104,10 +106,13 @@ impl Claim {
 
     /// Says why this process does not come to serve.
     pub fn give_up(self, why: &str) {
-        let end = why.floor_char_boundary(REASON_BYTES_MAX);
-        let why = why[..end].to_owned();
+        let why = bounded(why);
         let _ = wire::send(&self.line, &Answer::Failed { why }, &[]);
     }
+}
+
+fn bounded(text: &str) -> String {
+    text[..text.floor_char_boundary(REASON_BYTES_MAX)].to_owned()
 }
 
 /// Standard input, which is something else to the rest of the process.

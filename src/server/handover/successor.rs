@@ -107,10 +107,13 @@ pub(super) fn start(
         .and_then(|()| wire::receive(&ours, until))
         .and_then(|received| received.parsed());
     match answer {
-        Ok(Answer::Ready { version, .. }) => {
+        Ok(Answer::Ready {
+            version, degraded, ..
+        }) => {
             let is = Upgraded {
                 pid: child.survives(),
                 version: plain(&version),
+                degraded: degraded.as_deref().map(plain),
             };
             Ok(Successor { line: ours, is })
         }

@@ -94,8 +94,16 @@ pub(super) fn named(listen: &str) -> Option<ListenAddress> {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub(super) enum Answer {
-    Ready { version: String, pid: u32 },
-    Failed { why: String },
+    Ready {
+        version: String,
+        pid: u32,
+        /// What of the configuration is not served as it is written.
+        #[serde(default)]
+        degraded: Option<String>,
+    },
+    Failed {
+        why: String,
+    },
 }
 
 /// The last word of the old process.
