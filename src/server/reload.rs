@@ -84,6 +84,11 @@ pub fn load_again(file: &Path, previous: &Inventory) -> Loaded {
     judge_bytes(file.display().to_string(), read(file), file, Some(previous))
 }
 
+/// The same of a file that may have become something else.
+fn load_alone(file: &Path) -> Loaded {
+    judge_bytes(file.display().to_string(), read(file), file, None)
+}
+
 /// The bytes of a file. Never waits for a writer, as a pipe in its place would.
 fn read(file: &Path) -> io::Result<Vec<u8>> {
     let found = fs::metadata(file)?;

@@ -137,9 +137,10 @@ fn degraded(refused: &Value) -> String {
         line => format!("line {line}: "),
     };
     format!(
-        "degraded: the file was refused at {}, and what ran before runs on\n  {line}{}\n  \
+        "degraded: the file was refused at {}, and {} runs on\n  {line}{}\n  \
          `hostmux check` shows every fault\n\n",
         text(refused, "at"),
+        text(refused, "instead"),
         text(refused, "message"),
     )
 }

@@ -195,7 +195,10 @@ fn refused(status: &Value) -> Option<Finding> {
     );
     Some(
         Finding::error(CHECK, what)
-            .why("what ran before runs on; nothing that was changed since counts")
+            .why(format!(
+                "{} runs on; nothing that was changed since counts",
+                text(refused, "instead")
+            ))
             .fix(format!(
                 "`hostmux check {file}` shows every fault; then `hostmux reload`"
             )),

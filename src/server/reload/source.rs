@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
 
 use super::last_good::LastGood;
-use super::{Changes, Loaded, OpenFault, Taken, Watched, judge, load, load_again, open};
+use super::{Changes, Loaded, OpenFault, Taken, Watched, judge, load, load_again, load_alone, open};
 use crate::config::{Config, Listen, Log};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::proxy::Proxy;
@@ -90,7 +90,12 @@ pub struct Refused {
     pub message: String,
     /// Each as `check --json` tells it; the errors first, not all of many.
     pub faults: Value,
+    /// What is served in its place.
+    pub instead: String,
 }
+
+/// What a refused file leaves, unless it was refused at the start.
+const BEFORE: &str = "what ran before";
 
 impl Refused {
     pub fn of(loaded: &Loaded, now: SystemTime) -> Self {
@@ -107,6 +112,7 @@ impl Refused {
                 |fault| fault.message.clone(),
             ),
             faults: loaded.told(),
+            instead: BEFORE.to_owned(),
         }
     }
 
@@ -118,6 +124,7 @@ impl Refused {
             line: None,
             message: cause.map_or_else(|| fault.to_string(), |cause| format!("{fault}: {cause}")),
             faults: Value::Array(Vec::new()),
+            instead: BEFORE.to_owned(),
         }
     }
 
@@ -309,8 +316,11 @@ impl Source {
 
     /// Tells of a file that is not taken over: whoever asked is told each time,
     /// one that changes by itself once.
-    fn refuse(&self, refused: Refused, cause: Cause) {
+    fn refuse(&self, mut refused: Refused, cause: Cause) {
         let mut standing = lock(&self.refused);
+        if let Some(known) = standing.as_ref() {
+            refused.instead.clone_from(&known.instead);
+        }
         let is_known = standing.as_ref().is_some_and(|known| known.is_as(&refused));
         if !(is_known && cause == Cause::Change) {
             tracing::error!(
@@ -319,7 +329,8 @@ impl Source {
                 line = refused.line,
                 fault = refused.message,
                 cause = cause.as_str(),
-                "configuration refused: what ran before runs on; `hostmux check` shows every fault",
+                "configuration refused: {} runs on; `hostmux check` shows every fault",
+                refused.instead,
             );
         }
         if !is_known {
@@ -475,11 +486,14 @@ fn last_good(file: &Path, state: &Path, refused: &Loaded, read_at: SystemTime) -
     let mut judged = judge(refused.name.clone(), copy.text, super::folder_of(file));
     let text = judged.text.clone();
     let (config, inventory) = judged.take()?;
+    // By the name that a reload tells, for which it is refused the first time then.
+    let mut refused = Refused::of(&load_alone(&absolute), SystemTime::now());
+    refused.instead = format!("the last good copy of {}", date::rfc3339(copy.at));
     Some(Ready {
         config,
         inventory,
         text,
         read_at,
-        instead: Some((Refused::of(refused, SystemTime::now()), copy.at)),
+        instead: Some((refused, copy.at)),
     })
 }
