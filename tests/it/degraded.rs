@@ -262,7 +262,37 @@ async fn what_is_known_of_a_site_outlives_its_fault() {
     assert_eq!(changes[0]["change"], "draining");
 }
 
-/// A stranger learns nothing of the file.
+/// A stranger learns nothing of the file, in whatever form.
+#[tokio::test]
+async fn a_stranger_is_told_no_more_than_that_there_is_a_fault() {
+    let endpoint = Backend::echo().await;
+    let proxy = Proxy::start(&format!(
+        "listen: {{ proxy_protocol_from: 127.0.0.1 }}\nsites:\n  a.test: \"{}\"\n  b.test: 8O80\n",
+        endpoint.at()
+    ));
+    let ask = async |header: &str, field: &str| {
+        let mut client = proxy.plain().await;
+        let request = format!("{header}\r\nGET / HTTP/1.1\r\nhost: b.test\r\n{field}\r\n\r\n");
+        client.ask(request).await
+    };
+    for (field, status) in [
+        ("accept: text/html", 500),
+        ("accept: application/json", 500),
+        ("content-type: application/grpc", 200),
+        ("accept: */*", 500),
+    ] {
+        let far = ask("PROXY TCP4 203.0.113.9 127.0.0.1 1 2", field).await;
+        assert_eq!(far.status, status, "{field}");
+        let told = format!("{:?} {}", far.fields, far.text());
+        for word in ["8O80", "line", "sites.yaml", "hostmux check"] {
+            assert!(!told.contains(word), "{field}: {word}: {told}");
+        }
+        let near = ask("PROXY UNKNOWN", field).await;
+        let is_told = near.text().contains("config line 4: `8O80`");
+        assert_eq!(is_told, status == 500, "{field}: {}", near.text());
+    }
+}
+
 #[tokio::test]
 async fn a_broken_fallback_answers_for_unknown_names() {
     let endpoint = Backend::echo().await;
