@@ -59,6 +59,14 @@ async fn a_restart_with_a_faulty_file_comes_up_with_the_last_good_copy_and_says_
             "{}",
             told.out
         );
+        // What is read later is known for the same.
+        let told = Program::start(folder.path(), &["status", "--json"], "").ended();
+        let told: serde_json::Value = serde_json::from_str(&told.out).unwrap();
+        let file = folder.path().join("sites.yaml");
+        assert_eq!(
+            told["refused"]["faults"][0]["file"],
+            file.display().to_string()
+        );
         assert_eq!(stop(program).0, Some(0));
     }
     // Nobody is kept from being told: strictly taken it does not start.
