@@ -92,6 +92,13 @@ impl At {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
+    /// What a path of the system means once all links are followed.
+    fn real(&self, path: &Path) -> Option<PathBuf> {
+        let (real, root) = (self.path(path).canonicalize(), self.root.canonicalize());
+        let below = real.ok()?.strip_prefix(root.ok()?).ok()?.to_owned();
+        Some(Path::new("/").join(below))
+    }
+
     fn is_whole_system(&self) -> bool {
         self.root == Path::new("/")
     }

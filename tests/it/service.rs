@@ -286,6 +286,13 @@ fn what_would_not_run_is_not_installed() {
     system.refuses(&["install", "-c", "/none.yaml"], "it is not there");
     system.write("/home/ann/sites.yaml", SITES);
     system.refuses(&["install", "-c", "/home/ann/sites.yaml"], "below /home");
+    // The check as its user sees the file; the service did not.
+    fs::create_dir(system.path("/srv")).unwrap();
+    symlink("../home/ann/sites.yaml", system.path("/srv/sites.yaml")).unwrap();
+    system.refuses(
+        &["install", "-c", "/srv/sites.yaml"],
+        "leads to /home/ann/sites.yaml, which lies below /home",
+    );
     fs::remove_file(system.path("/etc/hostmux/sites.yaml")).unwrap();
     system.refuses(&["install"], "there is no /etc/hostmux/sites.yaml");
 

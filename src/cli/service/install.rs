@@ -36,7 +36,7 @@ pub(super) fn run(asked: &InstallArguments, before: Option<PathBuf>) -> anyhow::
         );
     };
     let mut faults = Vec::new();
-    faults.extend(hidden(&file));
+    faults.extend(hidden(at, &file));
     faults.extend(held(&config));
     let (steps, edited) = steps(at, &file, &config)?;
     if !force {
@@ -98,12 +98,21 @@ fn configuration(named: Option<PathBuf>, at: &At) -> anyhow::Result<PathBuf> {
     )
 }
 
-/// The service would not see the configuration.
-fn hidden(file: &Path) -> Option<String> {
-    let folder = files::hidden(file)?;
+/// The service would not see the configuration, or what a link in its place
+/// leads to.
+fn hidden(at: &At, file: &Path) -> Option<String> {
+    let real = at.real(file);
+    let (lies, folder) = match (files::hidden(file), &real) {
+        (Some(folder), _) => ("lies".to_owned(), folder),
+        (None, Some(real)) => {
+            let lies = format!("leads to {}, which lies", real.display());
+            (lies, files::hidden(real)?)
+        }
+        (None, None) => return None,
+    };
     let file = file.display();
     Some(format!(
-        "{file} lies below {folder}, which the service does not see\n  \
+        "{file} {lies} below {folder}, which the service does not see\n  \
          = help: sudo install -D -m 644 {file} {CONFIG}, its certificates to /etc/hostmux/certs, and install from there"
     ))
 }
