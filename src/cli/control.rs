@@ -397,13 +397,14 @@ fn apply(running: &Running, host: &str) -> anyhow::Result<()> {
     let waiting = names(&told, "waiting");
     if !waiting.is_empty() {
         say(format_args!(
-            "a restart is needed for what else was changed: {waiting}"
+            "a restart or an upgrade is needed for what else was changed: {waiting}"
         ))?;
     }
     Ok(())
 }
 
-fn same(one: &Path, other: &Path) -> bool {
+/// Whether two paths lead to one file.
+pub(super) fn same(one: &Path, other: &Path) -> bool {
     match (fs::canonicalize(one), fs::canonicalize(other)) {
         (Ok(one), Ok(other)) => one == other,
         _ => false,

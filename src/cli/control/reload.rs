@@ -14,6 +14,9 @@ use super::{DiffArguments, ShowArguments, table};
 use crate::cli::out::{self, say};
 use crate::cli::{DEGRADED, FAILED, complain};
 
+/// How a site can differ, in the order in which it is told.
+const KINDS: [&str; 4] = ["added", "changed", "broken", "removed"];
+
 /// Has the file read again.
 pub(in crate::cli) fn reload(asked: ShowArguments) -> anyhow::Result<ExitCode> {
     let running = Found::look(asked.at.socket)?.required()?;
@@ -88,7 +91,11 @@ fn reloaded(told: &Value) -> String {
         text(told, "since")
     );
     let changed = format!("{file} was taken over\n");
-    let end = format!("{}{}", waiting(told, "is needed"), degraded(told, "are"));
+    let end = format!(
+        "{}{}",
+        waiting(told, "is needed"),
+        degraded(told, Tense::Now)
+    );
     difference(told, &same, &changed) + &end
 }
 
@@ -96,7 +103,11 @@ fn compared(told: &Value) -> String {
     let file = text(told, "config");
     let same = format!("{file} is what runs since {}\n", text(told, "since"));
     let changed = format!("{file} is not what runs; `hostmux reload` would change\n");
-    let mut end = waiting(told, "would be needed") + &degraded(told, "would be");
+    let tense = match is_same(told) {
+        true => Tense::Now,
+        false => Tense::Then,
+    };
+    let mut end = waiting(told, "would be needed") + &degraded(told, tense);
     let by_hand = table::by_hand(told);
     if !by_hand.is_empty() {
         end = format!("{end}\n{by_hand}");
@@ -107,7 +118,7 @@ fn compared(told: &Value) -> String {
 /// One line for each site and key that is not as it was.
 fn difference(told: &Value, same: &str, changed: &str) -> String {
     let mut rows = Vec::new();
-    for kind in ["added", "changed", "broken", "removed"] {
+    for kind in KINDS {
         for change in array(told, kind) {
             let line = number(change, "line");
             let note = match (kind, text(change, "fault")) {
@@ -121,10 +132,16 @@ fn difference(told: &Value, same: &str, changed: &str) -> String {
     for key in array(told, "settings").iter().filter_map(Value::as_str) {
         rows.push(row("changed", key, String::new()));
     }
-    match rows.is_empty() && array(told, "waiting").is_empty() {
+    match is_same(told) {
         true => same.to_owned(),
         false => format!("{changed}{}", table::aligned(&rows)),
     }
+}
+
+/// Whether nothing differs.
+fn is_same(told: &Value) -> bool {
+    let mut kinds = KINDS.iter().chain(&["settings", "waiting"]);
+    kinds.all(|kind| array(told, kind).is_empty())
 }
 
 fn row(kind: &str, name: &str, note: String) -> Vec<String> {
@@ -143,13 +160,22 @@ fn waiting(told: &Value, needed: &str) -> String {
     }
 }
 
-fn degraded(told: &Value, are: &str) -> String {
-    match told.get("degraded") == Some(&true.into()) {
-        true => {
-            format!("degraded: sites with the errors above {are} not served, all others {are}\n")
-        }
-        false => String::new(),
+/// Whether what is told is so, or would be after a reload.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tense {
+    Now,
+    Then,
+}
+
+fn degraded(told: &Value, tense: Tense) -> String {
+    if told.get("degraded") != Some(&true.into()) {
+        return String::new();
     }
+    let (not, others) = match tense {
+        Tense::Now => ("are not", "are"),
+        Tense::Then => ("would not be", "would be"),
+    };
+    format!("degraded: sites with the errors above {not} served, all others {others}\n")
 }
 
 #[cfg(test)]
@@ -191,7 +217,11 @@ mod tests {
                  degraded: sites with the errors above are not served, all others are\n"
             )
         );
-        assert!(compared(&all).contains(lines));
+        let would = compared(&all);
+        assert!(would.contains(lines), "{would}");
+        assert!(would.contains("above would not be served"), "{would}");
+        let is = compared(&told(json!({ "degraded": true })));
+        assert!(is.contains("above are not served"), "{is}");
     }
 
     #[test]

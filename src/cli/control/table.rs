@@ -83,6 +83,7 @@ pub(super) fn status(told: &Value) -> String {
     if let Some(refused) = told.get("refused").filter(|refused| !refused.is_null()) {
         out.push_str(&degraded(refused));
     }
+    out.push_str(&without(array(told, "sites")));
     if let Some(failed) = told
         .get("upgrade_failed")
         .filter(|failed| !failed.is_null())
@@ -143,6 +144,18 @@ fn degraded(refused: &Value) -> String {
         text(refused, "instead"),
         text(refused, "message"),
     )
+}
+
+/// That sites are broken, which the table names.
+fn without(sites: &[Value]) -> String {
+    let broken = sites.iter().filter(|site| text(site, "state") == "broken");
+    match broken.count() {
+        0 => String::new(),
+        broken => format!(
+            "degraded: {broken} of {} sites not served as written; `hostmux check` shows every fault\n\n",
+            sites.len()
+        ),
+    }
 }
 
 /// `config line 14: 80800 is not a port`
@@ -235,6 +248,26 @@ mod tests {
             row(&["a", ""]),
         ];
         assert_eq!(aligned(&rows), "SITE         ENDPOINT\nbücher.test  x\na\n");
+    }
+
+    /// The word stood in the object for programs alone.
+    #[test]
+    fn a_status_says_degraded_while_a_site_is_broken() {
+        let told = serde_json::json!({
+            "version": "1", "pid": 7, "started": "now", "config": "/sites.yaml",
+            "sites": [
+                { "name": "a.test", "state": "broken", "routes": [],
+                  "fault": { "line": 3, "message": "0 is not a port" } },
+                { "name": "b.test", "state": "open", "routes": [] },
+            ],
+        });
+        assert_eq!(
+            status(&told),
+            "hostmux 1, process 7, since now, /sites.yaml\n\n\
+             degraded: 1 of 2 sites not served as written; `hostmux check` shows every fault\n\n\
+             SITE    STATE   ENDPOINT                        CONDITION  WEIGHT  UNDER WAY  FROM  NOTE\n\
+             a.test  broken  config line 3: 0 is not a port\n"
+        );
     }
 
     #[test]
