@@ -42,6 +42,8 @@ const KEYS_MAX: usize = 256;
 const WARNED: u8 = 4;
 /// The secret of sticky cookies, in the state folder.
 const STICKY_KEY: &str = "sticky.key";
+/// The keys of TLS session tickets, beside the control socket.
+const TICKET_KEYS: &str = "tickets.key";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DoctorArguments {
@@ -100,6 +102,7 @@ fn examine(named: Option<PathBuf>) -> anyhow::Result<Vec<Finding>> {
             findings.extend(configuration::judge(&loaded, |message| {
                 elsewhere.iter().any(|begin| message.starts_with(begin))
             }));
+            findings.extend(judged.is_none().then(configuration::meaningless));
         }
     }
     let user = rustix::process::geteuid().as_raw();
@@ -208,6 +211,11 @@ fn looked_at(
         seen.push(permissions::look(&ca_key, Role::PrivateKey));
         seen.push(permissions::look(&state.join(STICKY_KEY), Role::Secret));
     }
+    let runtime = match running {
+        Running::Says { socket, .. } => Some(reload::folder_of(socket).to_owned()),
+        Running::Unclear(_) | Running::Silent | Running::Nobody => load::runtime_directory().ok(),
+    };
+    seen.extend(runtime.map(|it| permissions::look(&it.join(TICKET_KEYS), Role::TicketKeys)));
     let socket = match running {
         Running::Says { socket, .. } => Some(socket.clone()),
         Running::Unclear(_) | Running::Silent => Some(PathBuf::from(SERVICE_SOCKET)),

@@ -143,6 +143,7 @@ async fn output(command: &mut Command) -> Output {
 }
 
 /// What it said.
+#[derive(Debug)]
 struct Report {
     code: Option<i32>,
     all: Value,

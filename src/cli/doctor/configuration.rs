@@ -17,7 +17,15 @@ pub(super) fn judge(loaded: &Loaded, told: impl Fn(&str) -> bool) -> Vec<Finding
         .filter_map(|entry| serde_json::to_value(entry).ok())
         .filter(|entry| !told(text(entry, "message")))
         .collect();
-    let mut findings: Vec<Finding> = entries.iter().take(PRINTED_MAX).map(fault).collect();
+    let harm = match loaded.checked.config {
+        Some(_) => "its site is not served, all others are",
+        None => "hostmux does not take the file over",
+    };
+    let mut findings: Vec<Finding> = entries
+        .iter()
+        .take(PRINTED_MAX)
+        .map(|entry| fault(entry, harm))
+        .collect();
     let left = entries.len().saturating_sub(PRINTED_MAX);
     findings.extend((left > 0).then(|| {
         Finding::error(CHECK, format!("{left} more faults in {}", loaded.name))
@@ -40,7 +48,18 @@ pub(super) fn absent(why: &anyhow::Error) -> Finding {
         .fix("`hostmux doctor -c FILE`, or write a sites.yaml")
 }
 
-fn fault(entry: &Value) -> Finding {
+/// Where the file names what the other checks look at, and cannot be read so far.
+pub(super) fn meaningless() -> Finding {
+    Finding::note(
+        CHECK,
+        "ports, names, certificates and endpoints were not looked at",
+    )
+    .why("the file names them, and has to be right first")
+    .fix("mend what is told of it, and run `hostmux doctor` again")
+}
+
+/// `harm`: what comes of an error.
+fn fault(entry: &Value, harm: &str) -> Finding {
     let what = match number(entry, "line") {
         0 => text(entry, "message").to_owned(),
         line => format!(
@@ -56,9 +75,10 @@ fn fault(entry: &Value) -> Finding {
         false => Finding::warning(CHECK, what),
     };
     let finding = finding.why(match (text(entry, "label"), is_error) {
-        ("", true) => "hostmux does not run with it",
-        ("", false) => "hostmux runs with it, and probably not as it is meant",
-        (label, _) => label,
+        ("", true) => harm.to_owned(),
+        (label, true) => format!("{label}: {harm}"),
+        ("", false) => "hostmux runs with it, and probably not as it is meant".to_owned(),
+        (label, false) => label.to_owned(),
     });
     match text(entry, "help") {
         "" => finding.fix("`hostmux check` shows the place"),

@@ -1,5 +1,5 @@
-//! Who may read and write what hostmux lives on: `sites.yaml`, private keys,
-//! the state folder, the control socket.
+//! Who may read and write what hostmux lives on: `sites.yaml`, private keys and
+//! other secrets, the state folder, the control socket.
 
 use std::fs;
 use std::io;
@@ -36,6 +36,8 @@ pub enum Role {
     PrivateKey,
     /// The secret of sticky cookies.
     Secret,
+    /// The keys of TLS session tickets.
+    TicketKeys,
     State,
     ControlSocket,
 }
@@ -91,6 +93,12 @@ pub(super) fn judge(seen: &Seen, user: u32) -> Option<Finding> {
             rights,
             "the secret of sticky cookies",
             "who reads it can choose the endpoint that serves them",
+        ),
+        Role::TicketKeys => kept(
+            &seen.path,
+            rights,
+            "the file of TLS ticket keys",
+            "who reads it can read what resumed sessions say; hostmux makes new keys, and sessions from before are not resumed",
         ),
         Role::State => state(&seen.path, rights, user),
         Role::ControlSocket => socket(&seen.path, rights),

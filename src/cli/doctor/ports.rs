@@ -130,7 +130,8 @@ pub(super) fn judge(port: &Port, life: &Life) -> Finding {
                 CHECK,
                 format!("{name} is free: hostmux (process {pid}) does not listen there"),
             )
-            .why("`listen` counts from the start on")
+            .why("`listen` waits for a restart or an upgrade")
+            .fix("`hostmux upgrade`, which nobody notices")
             .fix("`sudo systemctl restart hostmux`, or stop it and start it anew"),
             Some(_) | None => Finding::ok(CHECK, format!("{name} is free")),
         },

@@ -1,7 +1,6 @@
 //! Whether a hostmux runs and how it fares, by its control socket, and what
 //! systemd says of its unit.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use serde_json::Value;
 use super::finding::{Check, Finding};
 use super::program;
 use crate::cli::control::client::Found;
+use crate::cli::control::same;
 use crate::cli::control::told::{array, number, text};
 
 const CHECK: Check = Check::Service;
@@ -103,7 +103,7 @@ impl Life {
         match running {
             Running::Says { status, .. } => Self {
                 pid: u32::try_from(number(status, "pid")).ok(),
-                serves_this: file.is_some_and(|file| is_same(text(status, "config"), file)),
+                serves_this: file.is_some_and(|file| same(text(status, "config").as_ref(), file)),
                 unit,
             },
             Running::Unclear(_) | Running::Silent | Running::Nobody => Self {
@@ -160,7 +160,7 @@ fn process(running: &Running) -> Finding {
 
 fn other_file(status: &Value, file: Option<&Path>) -> Option<Finding> {
     let (served, file) = (text(status, "config"), file?);
-    (!is_same(served, file)).then(|| {
+    (!same(served.as_ref(), file)).then(|| {
         let what = format!("the hostmux that runs serves {served}, not {}", file.display());
         Finding::note(CHECK, what)
             .why("what is said here of sites and endpoints is about another file than the one served")
@@ -175,7 +175,8 @@ fn other_version(status: &Value) -> Option<Finding> {
             CHECK,
             format!("hostmux {runs} runs, and this is hostmux {here}"),
         )
-        .why("an update counts from the next start on")
+        .why("an update waits for a restart or an upgrade")
+        .fix("`hostmux upgrade`, which starts what lies in the place of the program that runs")
         .fix("`sudo systemctl restart hostmux`, or stop it and start it anew")
     })
 }
@@ -272,13 +273,6 @@ fn of_unit(unit: &Unit) -> Option<Finding> {
         ),
         // Not there, or systemd knows nothing of it.
         _ => None,
-    }
-}
-
-fn is_same(one: &str, other: &Path) -> bool {
-    match (fs::canonicalize(one), fs::canonicalize(other)) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
     }
 }
 

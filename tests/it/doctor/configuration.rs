@@ -15,6 +15,22 @@ async fn a_fault_is_a_finding_with_its_place() {
     assert_eq!(report.code, Some(1));
     // What needs no file is looked at all the same.
     assert_eq!(report.of_check("clock").len(), 1);
+    // It was silent of what it had not looked at.
+    report.finds("configuration", "note", "ports, names, certificates");
+}
+
+#[tokio::test]
+async fn a_fault_of_one_site_keeps_nothing_else_from_being_looked_at() {
+    let patient = Patient::with("sites: { a.localhost: 0, b.localhost: unix:/nonexistent/b }\n");
+    let report = patient.examined().await;
+    report.finds("configuration", "error", "0 is not a port");
+    let why = &report.of_check("configuration")[0]["why"];
+    assert!(
+        why.as_str().unwrap().ends_with("all others are"),
+        "{report:?}"
+    );
+    assert_eq!(report.of_check("configuration").len(), 1, "{report:?}");
+    assert_eq!(report.of_check("names").len(), 1, "{report:?}");
 }
 
 #[tokio::test]

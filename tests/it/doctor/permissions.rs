@@ -90,6 +90,15 @@ async fn a_secret_that_everybody_may_read() {
 }
 
 #[tokio::test]
+async fn ticket_keys_that_everybody_may_read() {
+    let patient = some();
+    patient.secret("state/tickets.key", "");
+    patient.allow("state/tickets.key", 0o640);
+    let report = patient.examined().await;
+    report.finds("permissions", "warning", "the file of TLS ticket keys");
+}
+
+#[tokio::test]
 async fn a_state_folder_that_everybody_may_write() {
     let patient = some();
     std::fs::create_dir(patient.file("state")).unwrap();
