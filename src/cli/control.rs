@@ -3,7 +3,7 @@
 //! told, by its control socket.
 
 pub(super) mod client;
-mod file;
+pub(super) mod file;
 mod reload;
 mod table;
 pub(super) mod told;

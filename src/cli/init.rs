@@ -7,7 +7,7 @@ mod page;
 mod probe;
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,6 +16,7 @@ use anyhow::{Context, bail};
 
 use self::page::{Found, Listen, Page};
 use self::probe::Speaks;
+use super::control::file;
 use super::out;
 use crate::config::Config;
 use crate::diagnostic::Colour;
@@ -125,6 +126,7 @@ fn look(all: &[Listening], only: &[u16]) -> (Vec<Found>, Vec<String>) {
             _ => found.push(Found::new(socket)),
         }
     }
+    left_out.extend(only.iter().filter_map(|port| unasked(*port, all, &found)));
     found.retain(|found| {
         let port = found.address.port();
         let why = match port {
@@ -148,6 +150,7 @@ fn look(all: &[Listening], only: &[u16]) -> (Vec<Found>, Vec<String>) {
     found.retain(|found| {
         let why = match found.speaks {
             Speaks::Other => "no HTTP",
+            Speaks::Hostmux => "a hostmux answers there",
             Speaks::Nothing => "it refused a connection",
             Speaks::Http | Speaks::H2c | Speaks::Tls | Speaks::Silent => return true,
         };
@@ -156,6 +159,19 @@ fn look(all: &[Listening], only: &[u16]) -> (Vec<Found>, Vec<String>) {
     });
     name::all(&mut found);
     (found, left_out)
+}
+
+/// Why a port that was named is not asked, if it is not.
+fn unasked(port: u16, all: &[Listening], found: &[Found]) -> Option<String> {
+    if found.iter().any(|found| found.address.port() == port) {
+        return None;
+    }
+    let why = match all.iter().find(|socket| socket.address.port() == port) {
+        None => "nobody listens there",
+        Some(socket) if is_own(socket) => "it is hostmux's own",
+        Some(_) => "it listens on neither loopback nor all addresses",
+    };
+    Some(format!("port {port}: {why}"))
 }
 
 /// A socket that a site can lead to: on loopback or on all addresses.
@@ -241,30 +257,22 @@ fn right(output: &Path, text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a new file; with `force` in the place of one that is there.
-fn write(output: &Path, text: &str, force: bool) -> io::Result<()> {
+/// Writes a new file; with `force` in the place of one that is there, whose
+/// rights and owner it gets. A link stays one.
+fn write(output: &Path, text: &str, force: bool) -> anyhow::Result<()> {
     // `/etc/hostmux` is not there on a new machine; what is above it is.
     if let Err(error) = fs::create_dir(folder_of(output))
         && error.kind() != ErrorKind::AlreadyExists
     {
-        return Err(error);
+        return Err(error.into());
     }
-    if !force {
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).open(output)?;
-        return file
-            .write_all(text.as_bytes())
-            .and_then(|()| file.sync_all());
+    if force && let Ok(real) = fs::canonicalize(output) {
+        return file::replace(&real, text, || Ok(()));
     }
-    // Whoever reads it meanwhile sees the one or the other, whole.
-    let name = output.file_name().unwrap_or_default().to_string_lossy();
-    let new = output.with_file_name(format!(".{name}.hostmux.{}", std::process::id()));
-    let written = fs::write(&new, text).and_then(|()| fs::rename(&new, output));
-    if written.is_err() {
-        // Nothing is left to do if it cannot be removed.
-        let _ = fs::remove_file(&new);
-    }
-    written
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).open(output)?;
+    file.write_all(text.as_bytes())?;
+    Ok(file.sync_all()?)
 }
 
 /// What was found, and what comes next.

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::cli::{Ended, Program, folder};
@@ -117,11 +118,23 @@ fn a_file_that_is_there_stays() {
 
     let printed = init(folder.path(), &["1"], &["--dry-run"]);
     assert_eq!(printed.code, Some(0), "{}", printed.err);
+    // A port that was named and is none was passed over in silence.
+    assert!(
+        printed.err.contains("left out: port 1: "),
+        "{}",
+        printed.err
+    );
     assert!(printed.out.contains("sites:\n"), "{}", printed.out);
     assert_eq!(read(), "mine\n");
 
+    // It was anybody's to read then, as new files are.
+    let file = folder.path().join("sites.yaml");
+    let rights = |mode| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(&file, rights(0o600)).unwrap();
     let forced = init(folder.path(), &[&port], &["--force"]);
     assert_eq!(forced.code, Some(0), "{}", forced.err);
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     line(&read(), &port);
     let left = std::fs::read_dir(folder.path()).unwrap();
     let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();

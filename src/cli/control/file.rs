@@ -44,7 +44,11 @@ pub(super) fn change(
              = help: the faults above are in the file as it would be; `hostmux check` tells those it has now"
         );
     }
-    replace(&real, &had, &judged.text).with_context(|| format!("cannot write {name}"))?;
+    let unchanged = || match text_of(&real)? == had {
+        true => Ok(()),
+        false => bail!("it was changed meanwhile, and nothing was written\n  = help: try again"),
+    };
+    replace(&real, &judged.text, unchanged).with_context(|| format!("cannot write {name}"))?;
     if !judged.checked.found.is_empty() {
         // What there was to be warned of before is not of this change.
         let is_new = |new: &Diagnostic| before.found.iter().all(|old| old.message != new.message);
@@ -90,17 +94,19 @@ fn text_of(file: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Puts a new file in the place of one that still holds what it held.
-fn replace(real: &Path, had: &str, text: &str) -> anyhow::Result<()> {
+/// Puts a new file in the place of one, with its rights and its owner: who reads
+/// meanwhile sees the one or the other, whole. `may`: asked last; with an error
+/// all stays as it is.
+pub(in crate::cli) fn replace(
+    real: &Path,
+    text: &str,
+    may: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let new = beside(real);
     let written = write(real, &new, text)
         .map_err(anyhow::Error::from)
-        .and_then(|()| {
-            if text_of(real)? != had {
-                bail!("it was changed meanwhile, and nothing was written\n  = help: try again");
-            }
-            Ok(fs::rename(&new, real)?)
-        });
+        .and_then(|()| may())
+        .and_then(|()| Ok(fs::rename(&new, real)?));
     if written.is_err() {
         // Nothing is left to do if it cannot be removed.
         let _ = fs::remove_file(&new);
@@ -184,11 +190,8 @@ mod tests {
         add(&file, "a.test", "8082").unwrap();
         assert!(fs::read_to_string(&file).unwrap().contains("[8080, 8082]"));
 
-        let refused = replace(&file, BEFORE, "sites: { a.test: 1 }\n").unwrap_err();
-        assert!(
-            refused.to_string().contains("changed meanwhile"),
-            "{refused}"
-        );
+        let refused = replace(&file, "sites: { a.test: 1 }\n", || bail!("changed")).unwrap_err();
+        assert_eq!(refused.to_string(), "changed");
         assert!(fs::read_to_string(&file).unwrap().contains("8O80"));
         assert_eq!(names(folder.path()), 1, "nothing is left over");
     }

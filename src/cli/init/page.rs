@@ -53,11 +53,13 @@ impl Found {
         match self.speaks {
             Speaks::H2c => format!("h2c://{at}"),
             Speaks::Tls => format!("https://{at}"),
-            Speaks::Http | Speaks::Silent | Speaks::Other | Speaks::Nothing => match &*at {
-                // An IPv6 literal begins like a list.
-                at if at.starts_with('[') => format!("\"{at}\""),
-                at => at.to_owned(),
-            },
+            Speaks::Http | Speaks::Hostmux | Speaks::Silent | Speaks::Other | Speaks::Nothing => {
+                match &*at {
+                    // An IPv6 literal begins like a list.
+                    at if at.starts_with('[') => format!("\"{at}\""),
+                    at => at.to_owned(),
+                }
+            }
         }
     }
 
@@ -73,7 +75,7 @@ impl Found {
                 "{who}: speaks TLS; its certificate is verified, see `tls` in the reference"
             ),
             Speaks::Silent => format!("{who}: did not answer a GET"),
-            Speaks::Http | Speaks::H2c | Speaks::Other | Speaks::Nothing => who,
+            Speaks::Http | Speaks::Hostmux | Speaks::H2c | Speaks::Other | Speaks::Nothing => who,
         }
     }
 }

@@ -19,6 +19,8 @@ pub(super) enum Speaks {
     /// HTTP/2 alone, without TLS.
     H2c,
     Tls,
+    /// A hostmux, of another user or another name: a site would lead to itself.
+    Hostmux,
     /// It took the question and did not answer in time.
     Silent,
     Other,
@@ -115,7 +117,7 @@ fn is_timeout(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// A head; with a 400 what is said below it, which may speak of TLS.
+/// A whole head; with a 400 what is said below it, which may speak of TLS.
 fn is_enough(bytes: &[u8]) -> bool {
     if bytes.len() >= ANSWER_BYTES_MAX {
         return true;
@@ -124,7 +126,7 @@ fn is_enough(bytes: &[u8]) -> bool {
         // The head of a frame of HTTP/2, or of a TLS record and what is in it.
         return bytes.len() >= 9;
     }
-    is_status(bytes).is_some_and(|status| status != b"400") && has(bytes, b"\n")
+    is_status(bytes).is_some_and(|status| status != b"400") && has(bytes, b"\r\n\r\n")
 }
 
 /// The status of an HTTP/1 response, `HTTP/1.1 200` (RFC 9112 §4).
@@ -145,10 +147,15 @@ const TLS_WANTED: [&[u8]; 4] = [
     b"requires TLS",
 ];
 
+/// What stands in answers that a hostmux makes itself, as to names it has no
+/// site for (RFC 9209 §2).
+const HOSTMUX: &[u8] = b"\r\nproxy-status: hostmux;";
+
 fn told(answer: &Answer) -> Speaks {
     let bytes = answer.bytes.as_slice();
     match (is_status(bytes), bytes) {
         (Some(b"400"), _) if TLS_WANTED.iter().any(|words| has(bytes, words)) => Speaks::Tls,
+        (Some(_), _) if has(bytes, HOSTMUX) => Speaks::Hostmux,
         (Some(_), _) => Speaks::Http,
         // A TLS alert (RFC 8446 §6), whose version begins with 3.
         (None, [0x15, 3, ..]) => Speaks::Tls,
@@ -174,6 +181,12 @@ mod tests {
         };
         check(b"HTTP/1.1 404 Not Found\r\n", End::Enough, Speaks::Http);
         check(b"HTTP/1.0 200", End::Closed, Speaks::Http);
+        // It became a site that led to itself: another user's has no name.
+        check(
+            b"HTTP/1.1 404 Not Found\r\nproxy-status: hostmux; error=destination_not_found\r\n\r\n",
+            End::Enough,
+            Speaks::Hostmux,
+        );
         check(
             b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n",
             End::Closed,
@@ -202,7 +215,8 @@ mod tests {
         let check = |bytes: &[u8], want: bool| assert_eq!(is_enough(bytes), want);
         check(b"", false);
         check(b"HTTP/1.1 20", false);
-        check(b"HTTP/1.1 200 OK\r\n", true);
+        check(b"HTTP/1.1 200 OK\r\n", false);
+        check(b"HTTP/1.1 200 OK\r\nServer: x\r\n\r\nhel", true);
         check(b"HTTP/1.1 400 Bad Request\r\n\r\n", false);
         check(&[b'H'; ANSWER_BYTES_MAX], true);
         check(b"SSH-2.0-x\r\n", true);
