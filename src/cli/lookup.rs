@@ -66,6 +66,9 @@ fn lookup(url: &str, config: &Config, inventory: &Inventory) -> anyhow::Result<V
     if let Some(broken) = broken(config, &name) {
         found["site"] = broken.name.as_str().into();
         found["why"] = "the site has a fault, and is not served".into();
+        if secure {
+            found["certificate"] = certificate(config, inventory, &name).into();
+        }
         found["leads_to"] = format!("500, config line {}: {}", broken.line, broken.message).into();
         return Ok(found);
     }
