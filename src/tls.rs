@@ -37,7 +37,7 @@ use rustls::{ServerConfig, SupportedCipherSuite};
 
 pub use authority::{Authorities, Authority, AuthoritySettings};
 pub use identity::{Identity, Origin, Validity};
-pub use inventory::{FILES_TOLD_MAX, Inventory, Which};
+pub use inventory::{FILES_TOLD_MAX, Inventory, Told, Which};
 pub use local_ca::{CaFault, LocalCa};
 pub use resolver::{Chosen, take_chosen};
 pub use tickets::Tickets;

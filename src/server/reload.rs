@@ -5,8 +5,11 @@
 
 mod changes;
 pub mod last_good;
+mod refused;
 mod source;
+mod start;
 mod taken;
+mod told;
 
 use std::collections::HashSet;
 use std::fs;
@@ -25,9 +28,12 @@ use crate::tls::{self, CaFault, Inventory, LocalCa, Tickets, Tls};
 use crate::upstream::Commons;
 use crate::upstream::sticky::Secret;
 
-pub use self::changes::{Change, Changes};
-pub use self::source::{Cause, Ready, Refused, Rejected, Source, Start, TOLD_MAX, Turn, broken};
+pub use self::changes::{Certificate, Change, Changes};
+pub use self::refused::Refused;
+pub use self::source::{Cause, Rejected, Source, Turn};
+pub use self::start::{Ready, Start};
 pub use self::taken::{Taken, Watched};
+pub use self::told::{TOLD_MAX, broken};
 
 /// How many faults are printed or kept at most; the rest is counted.
 pub const PRINTED_MAX: usize = 100;

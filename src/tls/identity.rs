@@ -196,6 +196,11 @@ impl Identity {
         }
     }
 
+    /// The day of its end.
+    pub fn told_end(&self) -> String {
+        day(self.not_after)
+    }
+
     /// The names for a message: `` `a.com`, `*.a.com` and 3 more ``.
     pub fn told_names(&self) -> String {
         told(&self.names)

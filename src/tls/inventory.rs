@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub use sameness::Told;
+
 use super::identity::{Identity, told};
 use super::kept::absolute;
 use super::local_ca::Asked;

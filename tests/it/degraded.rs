@@ -233,7 +233,7 @@ async fn a_broken_site_says_so_to_this_machine_in_status_and_in_the_log() {
     // Mended, it is served again.
     proxy.write(&good);
     let (_, told) = proxy.command("POST /v1/reload", "").await;
-    assert_eq!(told["changed"], json!([{ "site": "b.test", "line": 3 }]));
+    assert_eq!(told["mended"], json!([{ "site": "b.test", "line": 3 }]));
     assert_eq!(
         proxy.tls("b.test").await.get("b.test", "/").await.status,
         200

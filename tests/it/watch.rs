@@ -153,7 +153,7 @@ async fn a_renewed_certificate_is_shown_in_the_next_handshake() {
         fs::copy(from, &new).unwrap();
         fs::rename(new, to.join(format!("a.{ending}"))).unwrap();
     };
-    let house = House::open(|folder, text| {
+    let mut house = House::open(|folder, text| {
         let certs = folder.join("certs");
         fs::create_dir(&certs).unwrap();
         copy(&issued[0], &certs, "pem");
@@ -177,6 +177,9 @@ async fn a_renewed_certificate_is_shown_in_the_next_handshake() {
         copy(renewed, &house.path("certs"), "key");
         copy(renewed, &house.path("certs"), "pem");
         shown(renewed).await;
+        // Who watches the log sees it too, and that it is not a site that has changed.
+        house.program.says("certificate added");
+        house.program.says("certificate removed");
     }
 }
 

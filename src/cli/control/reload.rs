@@ -15,7 +15,7 @@ use crate::cli::out::{self, say};
 use crate::cli::{DEGRADED, FAILED, complain};
 
 /// How a site can differ, in the order in which it is told.
-const KINDS: [&str; 4] = ["added", "changed", "broken", "removed"];
+const KINDS: [&str; 5] = ["added", "changed", "mended", "broken", "removed"];
 
 /// Has the file read again.
 pub(in crate::cli) fn reload(asked: ShowArguments) -> anyhow::Result<ExitCode> {
@@ -129,6 +129,14 @@ fn difference(told: &Value, same: &str, changed: &str) -> String {
             rows.push(row(kind, text(change, "site"), note));
         }
     }
+    for certificate in array(told, "certificates") {
+        let note = format!("certificate, until {}", text(certificate, "until"));
+        rows.push(row(
+            text(certificate, "now"),
+            text(certificate, "names"),
+            note,
+        ));
+    }
     for key in array(told, "settings").iter().filter_map(Value::as_str) {
         rows.push(row("changed", key, String::new()));
     }
@@ -140,7 +148,7 @@ fn difference(told: &Value, same: &str, changed: &str) -> String {
 
 /// Whether nothing differs.
 fn is_same(told: &Value) -> bool {
-    let mut kinds = KINDS.iter().chain(&["settings", "waiting"]);
+    let mut kinds = KINDS.iter().chain(&["certificates", "settings", "waiting"]);
     kinds.all(|kind| array(told, kind).is_empty())
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use crate::config::{BrokenSite, Config, Listen, Log, SiteConfig};
+use crate::tls::{Inventory, Told};
 
 /// What a file that is taken over has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -12,10 +13,13 @@ pub struct Changes {
     pub added: Vec<Change>,
     /// With the lines they had.
     pub removed: Vec<Change>,
-    /// Those that were broken and are served again, too.
     pub changed: Vec<Change>,
+    /// Those that were broken and are served again.
+    pub mended: Vec<Change>,
     /// Those that a new fault keeps from being served.
     pub broken: Vec<Change>,
+    /// Certificates of files that names get now, or no longer.
+    pub certificates: Vec<Certificate>,
     /// Other keys of the file that hold at once.
     pub settings: Vec<&'static str>,
     /// Keys whose change waits for a restart or an upgrade.
@@ -34,6 +38,50 @@ pub struct Change {
     pub fault: Option<String>,
 }
 
+/// A certificate that is another than before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Certificate {
+    /// What it is for, as in messages.
+    pub names: String,
+    /// The day of its end.
+    pub until: String,
+    /// Whether it is the new one, or one that is served no more.
+    pub now: Now,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Now {
+    Added,
+    Removed,
+}
+
+impl Now {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Removed => "removed",
+        }
+    }
+}
+
+impl Certificate {
+    /// What one inventory has more and less than the one before it.
+    pub(super) fn between(before: &Inventory, after: &Inventory) -> Vec<Self> {
+        let told = |certificates: Vec<Told>, now| {
+            certificates.into_iter().map(move |told| Self {
+                names: told.names,
+                until: told.until,
+                now,
+            })
+        };
+        let added = told(after.beyond(before), Now::Added);
+        added
+            .chain(told(before.beyond(after), Now::Removed))
+            .collect()
+    }
+}
+
 impl Changes {
     /// Whether all is as it was, but for what waits.
     pub fn is_empty(&self) -> bool {
@@ -41,12 +89,14 @@ impl Changes {
             added,
             removed,
             changed,
+            mended,
             broken,
+            certificates,
             settings,
             waiting: _,
         } = self;
-        let sites = [added, removed, changed, broken];
-        sites.iter().all(|sites| sites.is_empty()) && settings.is_empty()
+        let sites = [added, removed, changed, mended, broken];
+        sites.iter().all(|sites| sites.is_empty()) && certificates.is_empty() && settings.is_empty()
     }
 
     /// Without what waits ([`Self::waiting`]), which a file may have said long before.
@@ -57,6 +107,7 @@ impl Changes {
             match had.get(site.name()) {
                 Some(before) if site.is_as(before) => {}
                 _ if site.fault().is_some() => changes.broken.push(site.told()),
+                Some(before) if before.fault().is_some() => changes.mended.push(site.told()),
                 Some(_) => changes.changed.push(site.told()),
                 None => changes.added.push(site.told()),
             }
@@ -208,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_site_that_breaks_is_told_once_and_mended_as_changed() {
+    fn a_site_that_breaks_is_told_once_and_as_mended_later() {
         let good = read("sites:\n  a.test: 1\n  b.test: 2\n");
         let bad = read("sites:\n  a.test: 1\n  b.test: 2O\n");
         let moved = read("# more\nsites:\n  a.test: 1\n  b.test: 2O\n");
@@ -220,9 +271,6 @@ mod tests {
         );
         assert!(broken.removed.is_empty() && broken.changed.is_empty());
         assert!(Changes::between(&bad, &moved).is_empty());
-        assert_eq!(
-            told(&Changes::between(&bad, &good).changed),
-            [("b.test", 3)]
-        );
+        assert_eq!(told(&Changes::between(&bad, &good).mended), [("b.test", 3)]);
     }
 }

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
-use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
 
 use super::last_good::LastGood;
-use super::{Changes, Loaded, OpenFault, Taken, Watched, judge, load, load_again, load_alone, open};
+use super::told::tell;
+use super::{
+    Certificate, Changes, Loaded, OpenFault, Refused, TOLD_MAX, Taken, Watched, load_again, open,
+};
 use crate::config::{Config, Listen, Log};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::proxy::Proxy;
-use crate::rt::date;
 use crate::tls::Inventory;
 
 /// The file that is served. Shared by whoever may want it read again.
@@ -77,61 +77,6 @@ pub enum Rejected {
     /// At least one of what was found is no single site's fault.
     Faults(Box<Loaded>),
     Open(OpenFault),
-}
-
-/// A file that was not taken over, as `status` tells it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Refused {
-    /// When it was first refused for this.
-    pub at: String,
-    pub errors: usize,
-    /// Of the first error; none: of the file as a whole.
-    pub line: Option<usize>,
-    pub message: String,
-    /// Each as `check --json` tells it; the errors first, not all of many.
-    pub faults: Value,
-    /// What is served in its place.
-    pub instead: String,
-}
-
-/// What a refused file leaves, unless it was refused at the start.
-const BEFORE: &str = "what ran before";
-
-impl Refused {
-    pub fn of(loaded: &Loaded, now: SystemTime) -> Self {
-        let checked = &loaded.checked;
-        let mut errors = checked.found.iter();
-        let first = errors.find(|fault| fault.severity == Severity::Error);
-        let place = first.and_then(|fault| checked.places.span(&fault.place));
-        Self {
-            at: date::rfc3339(now),
-            errors: checked.errors(),
-            line: place.map(|span| span.line),
-            message: first.map_or_else(
-                || "it cannot be read".to_owned(),
-                |fault| fault.message.clone(),
-            ),
-            faults: loaded.told(),
-            instead: BEFORE.to_owned(),
-        }
-    }
-
-    fn for_opening(fault: &OpenFault, now: SystemTime) -> Self {
-        let cause = std::error::Error::source(fault);
-        Self {
-            at: date::rfc3339(now),
-            errors: 1,
-            line: None,
-            message: cause.map_or_else(|| fault.to_string(), |cause| format!("{fault}: {cause}")),
-            faults: Value::Array(Vec::new()),
-            instead: BEFORE.to_owned(),
-        }
-    }
-
-    /// For the same reasons as another.
-    fn is_as(&self, other: &Self) -> bool {
-        (self.line, &self.message, &self.faults) == (other.line, &other.message, &other.faults)
-    }
 }
 
 impl Source {
@@ -251,7 +196,14 @@ impl Source {
             let previous = proxy.live().current();
             let mut loaded = source.load(previous.tls.inventory());
             match loaded.checked.config.take() {
-                Some(config) => Ok(source.taken(&running.config, &config, loaded)),
+                Some(config) => {
+                    let certificates = loaded
+                        .inventory
+                        .as_ref()
+                        .map(|now| Certificate::between(previous.tls.inventory(), now));
+                    let certificates = certificates.unwrap_or_default();
+                    Ok(source.taken(&running.config, &config, certificates, loaded))
+                }
                 None => Err(Rejected::Faults(Box::new(loaded))),
             }
         });
@@ -266,10 +218,17 @@ impl Source {
         loaded
     }
 
-    fn taken(&self, before: &Config, after: &Config, loaded: Loaded) -> Taken {
+    fn taken(
+        &self,
+        before: &Config,
+        after: &Config,
+        certificates: Vec<Certificate>,
+        loaded: Loaded,
+    ) -> Taken {
         let (listen, log) = &self.started_with;
         Taken {
             changes: Changes {
+                certificates,
                 waiting: Changes::waiting(listen, log, after),
                 ..Changes::between(before, after)
             },
@@ -296,7 +255,7 @@ impl Source {
             keep(&self.last_good, &loaded.text);
             self.warn(&loaded);
             running.text.clone_from(&loaded.text);
-            return Ok(self.taken(&running.config, &config, loaded));
+            return Ok(self.taken(&running.config, &config, Vec::new(), loaded));
         }
         let tickets = previous.tls.tickets().clone();
         let next = match open(&config, inventory, tickets, &self.state, Some(&previous)) {
@@ -306,8 +265,9 @@ impl Source {
                 return Err(Rejected::Open(fault));
             }
         };
+        let certificates = Certificate::between(previous.tls.inventory(), next.tls.inventory());
         live.replace(next);
-        let taken = self.taken(&running.config, &config, loaded);
+        let taken = self.taken(&running.config, &config, certificates, loaded);
         self.accept(&taken, cause);
         let text = taken.loaded.text.clone();
         *running = Running { config, text };
@@ -385,115 +345,4 @@ fn keep(last_good: &LastGood, text: &str) {
             "no last good copy is kept: a restart with a faulty configuration would fail",
         );
     }
-}
-
-fn tell(file: &Path, changes: &Changes, cause: Cause, was_refused: bool) {
-    let config = file.display();
-    if !changes.waiting.is_empty() {
-        tracing::warn!(
-            keys = changes.waiting.join(", "),
-            "a restart or an upgrade is needed for these"
-        );
-    }
-    if changes.is_empty() && !was_refused {
-        // Certificates may be new.
-        tracing::info!(%config, cause = cause.as_str(), "configuration read again: no site has changed");
-        return;
-    }
-    tracing::info!(
-        %config,
-        added = changes.added.len(),
-        removed = changes.removed.len(),
-        changed = changes.changed.len(),
-        broken = changes.broken.len(),
-        cause = cause.as_str(),
-        "configuration reloaded",
-    );
-    let kinds = [
-        ("added", &changes.added),
-        ("removed", &changes.removed),
-        ("changed", &changes.changed),
-    ];
-    for (now, sites) in kinds {
-        for site in sites.iter().take(TOLD_MAX) {
-            tracing::info!(site = site.site, line = site.line, now, "site {now}");
-        }
-    }
-    for site in changes.broken.iter().take(TOLD_MAX) {
-        broken(
-            &site.site,
-            site.line,
-            site.fault.as_deref().unwrap_or_default(),
-        );
-    }
-}
-
-/// Sites of one kind, or warnings, that the log names each; the rest is counted.
-pub const TOLD_MAX: usize = 20;
-
-/// Tells of a site that is not served as it is written.
-pub fn broken(site: &str, line: usize, fault: &str) {
-    tracing::error!(site, line, fault, "site broken: the others are served");
-}
-
-/// A start: what can be served of a file, or of its last good copy.
-pub struct Start {
-    /// The file itself, with all that was found in it.
-    pub loaded: Loaded,
-    /// There where something can be served.
-    pub ready: Option<Ready>,
-}
-
-/// What a start serves.
-pub struct Ready {
-    pub config: Config,
-    pub inventory: Inventory,
-    pub text: String,
-    /// When the file and what it names were read, or a little before.
-    pub read_at: SystemTime,
-    /// Why it is the last good copy, and since when that had been served.
-    pub instead: Option<(Refused, SystemTime)>,
-}
-
-impl Start {
-    /// Reads a file. `strict`: nothing but the whole of it will do.
-    pub fn read(file: &Path, state: &Path, strict: bool) -> Self {
-        let read_at = SystemTime::now();
-        let mut loaded = load(file);
-        let whole = |config: &Config| !(strict && config.is_degraded());
-        if loaded.checked.config.as_ref().is_some_and(whole) {
-            let text = loaded.text.clone();
-            let ready = loaded.take().map(|(config, inventory)| Ready {
-                config,
-                inventory,
-                text,
-                read_at,
-                instead: None,
-            });
-            return Self { loaded, ready };
-        }
-        let from_file = file != Path::new("-") && !strict;
-        let copy = || last_good(file, state, &loaded, read_at);
-        let ready = from_file.then(copy).flatten();
-        Self { loaded, ready }
-    }
-}
-
-fn last_good(file: &Path, state: &Path, refused: &Loaded, read_at: SystemTime) -> Option<Ready> {
-    let absolute = std::path::absolute(file).ok()?;
-    // One that cannot be read is as good as none: the faults are told anyway.
-    let copy = LastGood::of(&absolute, state).find().ok()??;
-    let mut judged = judge(refused.name.clone(), copy.text, super::folder_of(file));
-    let text = judged.text.clone();
-    let (config, inventory) = judged.take()?;
-    // By the name that a reload tells, for which it is refused the first time then.
-    let mut refused = Refused::of(&load_alone(&absolute), SystemTime::now());
-    refused.instead = format!("the last good copy of {}", date::rfc3339(copy.at));
-    Some(Ready {
-        config,
-        inventory,
-        text,
-        read_at,
-        instead: Some((refused, copy.at)),
-    })
 }

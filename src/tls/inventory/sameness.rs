@@ -1,7 +1,7 @@
 //! Whether two inventories serve the same: files are read again more often
 //! than they say anything else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,6 +26,39 @@ impl Inventory {
                 one.exact == other.exact && both(&one.own, &other.own)
             })
             && vouched(&self.authorities) == vouched(&other.authorities)
+    }
+}
+
+/// A certificate for people: what it is for, and until when.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Told {
+    /// As in messages: `` `a.com` and `b.com` ``.
+    pub names: String,
+    /// The day of its end.
+    pub until: String,
+}
+
+impl Inventory {
+    /// The certificates of files that names get here and not there.
+    pub fn beyond(&self, other: &Self) -> Vec<Told> {
+        let leaves: HashSet<_> = other
+            .by_name
+            .values()
+            .map(|it| it.chain().first())
+            .collect();
+        let mut seen = HashSet::new();
+        let new = self.by_name.values().filter(|identity| {
+            let leaf = identity.chain().first();
+            !leaves.contains(&leaf) && seen.insert(leaf)
+        });
+        let mut told: Vec<Told> = new
+            .map(|identity| Told {
+                names: identity.told_names(),
+                until: identity.told_end(),
+            })
+            .collect();
+        told.sort();
+        told
     }
 }
 
