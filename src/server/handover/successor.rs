@@ -63,16 +63,19 @@ impl Drop for Hook {
     }
 }
 
-/// A process that is ready, and serves already.
+/// A process that is ready, and waits for the word to serve. Dropped without
+/// it, it is killed.
 pub(in crate::server) struct Successor {
     line: UnixStream,
+    process: Attempted,
     pub(in crate::server) is: Upgraded,
 }
 
 impl Successor {
     /// Tells it that nobody else serves from now on. If it does not hear that,
     /// it finds out by itself.
-    pub(in crate::server) fn go(self) {
+    pub(in crate::server) fn go(mut self) {
+        self.process.survives();
         let _ = wire::send(&self.line, &Go { go: true }, &[]);
     }
 }
@@ -111,11 +114,15 @@ pub(super) fn start(
             version, degraded, ..
         }) => {
             let is = Upgraded {
-                pid: child.survives(),
+                pid: child.id(),
                 version: plain(&version),
                 degraded: degraded.as_deref().map(plain),
             };
-            Ok(Successor { line: ours, is })
+            Ok(Successor {
+                line: ours,
+                process: child,
+                is,
+            })
         }
         Ok(Answer::Failed { why }) => Err(Fault::Said(plain(&why))),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Fault::TooSlow(timeout)),
@@ -171,8 +178,12 @@ impl Attempted {
         Some(status)
     }
 
-    fn survives(&mut self) -> u32 {
-        self.0.take().map_or(0, |child| child.id())
+    fn id(&self) -> u32 {
+        self.0.as_ref().map_or(0, Child::id)
+    }
+
+    fn survives(&mut self) {
+        self.0 = None;
     }
 }
 
@@ -255,7 +266,7 @@ mod tests {
 
     #[test]
     fn one_that_is_ready_lives_on() {
-        let script = r#"echo '{"answer": "ready", "version": "9", "pid": 1}' >&0; read offer; read go; echo "$go" >&2"#;
+        let script = r#"echo '{"answer": "ready", "version": "9", "pid": 1}' >&0; read offer; read go; read end; echo "$go" >&2"#;
         let (done, pid, _folder) = shell(script, LONG);
         let successor = done.ok().unwrap();
         let told = std::fs::read_to_string(pid).unwrap();
@@ -263,6 +274,18 @@ mod tests {
         assert_eq!(successor.is.pid.to_string(), told.trim());
         assert_eq!(successor.is.version, "9");
         successor.go();
+        let process = PathBuf::from("/proc").join(told.trim());
+        assert!(process.exists());
+    }
+
+    /// The one that started it was told to stop: nobody would know of it.
+    #[test]
+    fn one_that_is_not_told_to_serve_is_gone() {
+        let script = r#"echo '{"answer": "ready", "version": "9", "pid": 1}' >&0; exec sleep 60"#;
+        let (done, pid, _folder) = shell(script, LONG);
+        drop(done.ok().unwrap());
+        let pid = std::fs::read_to_string(pid).unwrap();
+        assert!(!PathBuf::from("/proc").join(pid.trim()).exists());
     }
 
     #[test]
