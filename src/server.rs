@@ -94,6 +94,18 @@ impl Server {
         source: Option<Arc<Source>>,
         control: Option<control::Socket>,
     ) -> io::Result<Self> {
+        let server = Self::prepare(proxy, listeners, source, control)?;
+        server.accept();
+        Ok(server)
+    }
+
+    /// The same, but that connections wait until [`Self::accept`].
+    pub fn prepare(
+        proxy: Arc<Proxy>,
+        listeners: Vec<Listener>,
+        source: Option<Arc<Source>>,
+        control: Option<control::Socket>,
+    ) -> io::Result<Self> {
         let count = worker::count();
         let census = Arc::new(Census::new(count, connections_max()));
         let noise = Arc::new(Noise::default());
@@ -104,9 +116,8 @@ impl Server {
         let (button, presses) = Button::new();
         let background = Background::start(proxy.clone(), source.clone(), control, button.clone())?;
         let mut addresses = Vec::with_capacity(listeners.len());
-        for (n, listener) in listeners.iter().enumerate() {
+        for listener in &listeners {
             addresses.push((listener.speaks(), listener.address()?));
-            let _ = workers[n % count].send(Job::Accept(listener.clone()));
         }
         Ok(Self {
             workers,
@@ -123,6 +134,14 @@ impl Server {
             button,
             presses,
         })
+    }
+
+    /// Accepts connections from now on. To be called once.
+    pub fn accept(&self) {
+        let workers = self.workers.iter().cycle();
+        for (listener, worker) in self.estate.listeners.iter().zip(workers) {
+            let _ = worker.send(Job::Accept(listener.clone()));
+        }
     }
 
     /// Where clients connect, in the order of the listeners.

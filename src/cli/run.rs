@@ -207,7 +207,7 @@ pub(super) fn serve(
         let mut signals = Signals::new()?;
         let proxy = Arc::new(Proxy::new(served.snapshot, access_log));
         let source = served.source.clone();
-        let mut server = Server::start(
+        let mut server = Server::prepare(
             proxy.clone(),
             served.listeners,
             served.source,
@@ -215,6 +215,8 @@ pub(super) fn serve(
         )
         .context("the threads could not be started")?;
         ready(&server)?;
+        // Of a process that was given up meanwhile, no connection ends with it.
+        server.accept();
         systemd::ready(&status(&proxy, source.as_deref()));
         let (button, watchdog) = (server.button(), systemd::watchdog(server.pulse()));
         let reload = async || reload(&proxy, source.as_ref()).await;

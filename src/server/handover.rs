@@ -3,12 +3,13 @@
 //!
 //! ```text
 //! old   serves ─▶ starts new, sends sockets ─▶ waits ─▶ tells systemd ─▶ accepts no more, drains, ends
-//! new             takes them, reads sites.yaml, opens all, serves ─▶ ready ─▶ serves
+//! new             takes them, reads sites.yaml, opens all ─▶ ready ─▶ accepts, serves
 //! ```
 //!
-//! No socket is closed between the two, and for a moment both accept, so that
-//! nobody is refused. A new process that ends, or is not ready in time, costs
-//! nothing: it is killed and the old one goes on.
+//! No socket is closed between the two, so that nobody is refused: who comes
+//! while neither accepts waits in the queue of the socket. A new process that
+//! ends, or is not ready in time, costs nothing: it is killed, with no
+//! connection yet, and the old one goes on.
 //!
 //! Not handed over: connections, which drain, and what this process has learnt
 //! of endpoints' health. What was changed by hand goes along.

@@ -1,10 +1,15 @@
 //! Upgrades: another process takes all over, and nobody notices.
 
-use std::net::SocketAddr;
+use std::io::{IoSlice, Write};
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -175,7 +180,7 @@ async fn three_upgrades_in_a_row_cost_no_request() {
     for _ in 0..3 {
         signal(pid, Signal::USR2);
         let socket = line.path().join("state/hostmux.sock");
-        until(|| std::os::unix::net::UnixStream::connect(&socket).is_ok()).await;
+        until(|| UnixStream::connect(&socket).is_ok()).await;
         let mut next = line.pid();
         while next == pid {
             load.goes_on().await;
@@ -306,7 +311,7 @@ async fn a_new_process_says_why_it_does_not_serve() {
     let endpoint = Backend::echo().await;
     let mut line = Line::start(&endpoint);
     let pid = line.pid();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let file = line.path().join("sites.yaml");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -352,6 +357,56 @@ async fn one_upgrade_at_a_time_and_a_stop_ends_it() {
     line.program.says("draining");
     until(|| !runs(pid)).await;
     line.program.says("stopped");
+}
+
+/// It accepted while it could still be given up, and its connections with it.
+#[tokio::test]
+async fn a_new_process_accepts_nobody_before_it_is_told_to() {
+    let (endpoint, listener) = (Backend::echo().await, TcpListener::bind("127.0.0.1:0"));
+    let listener = listener.unwrap();
+    let address = listener.local_addr().unwrap();
+    let yaml = format!(
+        "listen: {{ https: \"127.0.0.1:0\", http: \"{address}\" }}\nsites:\n  a.test: {{ upstream: {}, plain_http: serve }}\n",
+        endpoint.at()
+    );
+    let folder = folder(&[("sites.yaml", &yaml)]);
+    let (mut line, theirs) = UnixStream::pair().unwrap();
+    let script = format!(
+        "HOSTMUX_UPGRADE_FROM={}; export HOSTMUX_UPGRADE_FROM; exec \"$0\" run",
+        std::process::id()
+    );
+    let nothing = std::fs::File::open("/dev/null").unwrap();
+    let streams = [theirs.into(), nothing.into()];
+    let mut program = Program::start_in_shell(folder.path(), &script, streams);
+    let offer = format!(
+        "{{\"protocol\": 1, \"version\": \"1\", \"sockets\": [{{\"kind\": \"http\", \"listen\": \"{address}\"}}]}}\n"
+    );
+    hand_over(&line, offer.as_bytes(), &listener);
+    program.says("listening");
+    // One after the other; whoever accepts first has it.
+    for _ in 0..50 {
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        until(|| listener.accept().is_ok()).await;
+    }
+    line.write_all(b"{\"go\": true}\n").unwrap();
+    let mut client = Client::connect(address).await;
+    assert_eq!(client.get("a.test", "/").await.status, 200);
+    program.signal(Signal::KILL);
+}
+
+/// A line, and a socket beside it (`SCM_RIGHTS`, unix(7)).
+fn hand_over(line: &UnixStream, offer: &[u8], socket: &TcpListener) {
+    let sockets = [socket.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut beside = SendAncillaryBuffer::new(&mut space);
+    assert!(beside.push(SendAncillaryMessage::ScmRights(&sockets)));
+    let sent = sendmsg(
+        line,
+        &[IoSlice::new(offer)],
+        &mut beside,
+        SendFlags::empty(),
+    );
+    assert_eq!(sent.unwrap(), offer.len());
 }
 
 /// It waited for the end of the drain, and held it up.

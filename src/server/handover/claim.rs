@@ -20,7 +20,7 @@ use crate::server::inherit::Inherited;
 
 /// How long the process before may take to say what it gives.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long it may take to make room, once this one serves.
+/// How long it may take to make room, once this one can serve.
 const GO_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest reason that is told, in bytes.
 const REASON_BYTES_MAX: usize = 4096;
@@ -87,7 +87,7 @@ impl Claim {
         }
     }
 
-    /// Says that this process serves, and waits until the other has made room.
+    /// Says that this process can serve, and waits until the other has made room.
     /// `degraded`: what of the configuration it does not serve as it is written.
     pub fn ready(self, degraded: Option<&str>) {
         let ready = Answer::Ready {
