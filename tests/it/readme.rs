@@ -89,9 +89,15 @@ fn the_limits_that_are_told_are_kept() {
             hostmux::proxy::gate::HELD_TIMEOUT.as_secs()
         ),
         format!(
-            "· {} KiB · 30 s",
+            "· {} KiB · 35 s",
             hostmux::server::control::BODY_BYTES_MAX >> 10
         ),
+        format!(
+            "sockets that are handed over | {} s · {} |",
+            hostmux::server::handover::READY_TIMEOUT.as_secs(),
+            hostmux::server::inherit::SOCKETS_MAX
+        ),
+        format!("up to {} of a kind", hostmux::server::reload::TOLD_MAX),
         format!("| {PREFIX_BYTES_MAX} bytes (of any"),
         format!("looked at) · {} KiB |", READ_BYTES_MAX >> 10),
         format!("| `sites.yaml` | {} MiB |", FILE_BYTES_MAX >> 20),

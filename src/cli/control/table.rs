@@ -81,9 +81,9 @@ pub(super) fn status(told: &Value) -> String {
         text(told, "config"),
     );
     if let Some(refused) = told.get("refused").filter(|refused| !refused.is_null()) {
-        out.push_str(&degraded(refused));
+        out.push_str(&degraded(refused, text(told, "config")));
     }
-    out.push_str(&without(array(told, "sites")));
+    out.push_str(&without(array(told, "sites"), text(told, "config")));
     if let Some(failed) = told
         .get("upgrade_failed")
         .filter(|failed| !failed.is_null())
@@ -132,14 +132,14 @@ pub(super) fn by_hand(told: &Value) -> String {
 }
 
 /// A file that was refused, while what ran before it runs on.
-fn degraded(refused: &Value) -> String {
+fn degraded(refused: &Value, file: &str) -> String {
     let line = match number(refused, "line") {
         0 => String::new(),
         line => format!("line {line}: "),
     };
     format!(
         "degraded: the file was refused at {}, and {} runs on\n  {line}{}\n  \
-         `hostmux check` shows every fault\n\n",
+         `hostmux check {file}` shows every fault\n\n",
         text(refused, "at"),
         text(refused, "instead"),
         text(refused, "message"),
@@ -147,12 +147,12 @@ fn degraded(refused: &Value) -> String {
 }
 
 /// That sites are broken, which the table names.
-fn without(sites: &[Value]) -> String {
+fn without(sites: &[Value], file: &str) -> String {
     let broken = sites.iter().filter(|site| text(site, "state") == "broken");
     match broken.count() {
         0 => String::new(),
         broken => format!(
-            "degraded: {broken} of {} sites not served as written; `hostmux check` shows every fault\n\n",
+            "degraded: {broken} of {} sites not served as written; `hostmux check {file}` shows every fault\n\n",
             sites.len()
         ),
     }
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(
             status(&told),
             "hostmux 1, process 7, since now, /sites.yaml\n\n\
-             degraded: 1 of 2 sites not served as written; `hostmux check` shows every fault\n\n\
+             degraded: 1 of 2 sites not served as written; `hostmux check /sites.yaml` shows every fault\n\n\
              SITE    STATE   ENDPOINT                        CONDITION  WEIGHT  UNDER WAY  FROM  NOTE\n\
              a.test  broken  config line 3: 0 is not a port\n"
         );
