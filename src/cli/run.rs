@@ -100,7 +100,8 @@ fn start(
             line = refused.line,
             fault = refused.message,
             since = date::rfc3339(since),
-            "configuration refused: the last good copy is served in its place; `hostmux check` shows every fault",
+            "configuration refused: the last good copy is served in its place; `hostmux check {}` shows every fault",
+            file.display(),
         );
         refused
     });

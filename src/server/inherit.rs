@@ -158,7 +158,10 @@ impl Inherited {
                     Err(error) => {
                         let help = match (self.giver, near(named, &strangers)) {
                             (Giver::Systemd, Some(address)) => mismatch(named, address),
-                            _ => error.help,
+                            (Giver::Predecessor, Some(address)) => format!(
+                                "the hostmux that runs holds {address} until its end: this needs a restart, not an upgrade"
+                            ),
+                            (_, None) => error.help,
                         };
                         faults.push(fault(error.cause, help));
                     }

@@ -173,8 +173,10 @@ fn state(path: &Path, rights: Rights, user: u32) -> Finding {
         );
         return Finding::warning(CHECK, what)
             .why("`hostmux run` by this user cannot keep its CA there, and does not start")
-            .fix(format!("`sudo chown -R {user} {shown}`"))
-            .fix("run hostmux as that user, or set STATE_DIRECTORY");
+            .fix("run hostmux as that user, or set STATE_DIRECTORY")
+            .fix(format!(
+                "`sudo chown -R {user} {shown}`, if no other hostmux uses it"
+            ));
     }
     match writers(rights) {
         None => Finding::ok(
@@ -270,7 +272,8 @@ mod tests {
         };
         let said = |user| state(Path::new("/x"), rights, user);
         assert_eq!(said(1000).severity, Severity::Warning);
-        assert_eq!(said(1000).fixes[0], "`sudo chown -R 1000 /x`");
+        let fixes = said(1000).fixes;
+        assert!(fixes[1].starts_with("`sudo chown -R 1000 /x`"), "{fixes:?}");
         assert_eq!(said(0).severity, Severity::Ok);
     }
 

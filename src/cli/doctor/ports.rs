@@ -135,7 +135,7 @@ pub(super) fn judge(port: &Port, life: &Life) -> Finding {
             .fix("`sudo systemctl restart hostmux`, or stop it and start it anew"),
             Some(_) | None => Finding::ok(CHECK, format!("{name} is free")),
         },
-        State::Held(Some(holder)) => held(&name, number, port.key, holder, life),
+        State::Held(Some(holder)) => held(&name, port, holder, life),
         State::Held(None) => match life.pid {
             Some(pid) => Finding::note(
                 CHECK,
@@ -148,7 +148,7 @@ pub(super) fn judge(port: &Port, life: &Life) -> Finding {
                 .fix(format!(
                     "`sudo ss -ltnp 'sport = :{number}'` names it: stop it"
                 ))
-                .fix(another_port(port.key, number)),
+                .fix(another_port(port)),
         },
         State::Denied { .. } if life.unit => {
             Finding::note(CHECK, format!("{name} is free, and this user may not listen there"))
@@ -164,7 +164,7 @@ pub(super) fn judge(port: &Port, life: &Life) -> Finding {
         ))
         .fix("`sudo setcap cap_net_bind_service=+ep \"$(command -v hostmux)\"`")
         .fix("AmbientCapabilities=CAP_NET_BIND_SERVICE in a systemd unit")
-        .fix(another_port(port.key, number)),
+        .fix(another_port(port)),
         State::Elsewhere => {
             Finding::error(CHECK, format!("{name} is no address of this machine"))
                 .why("hostmux does not start where it cannot listen on all that `listen` names")
@@ -178,7 +178,8 @@ pub(super) fn judge(port: &Port, life: &Life) -> Finding {
     }
 }
 
-fn held(name: &str, number: u16, key: &str, holder: &Holder, life: &Life) -> Finding {
+fn held(name: &str, port: &Port, holder: &Holder, life: &Life) -> Finding {
+    let number = port.address.port();
     if life.pid == Some(holder.pid) || holder.name == "hostmux" {
         let what = format!("{name} is held by hostmux itself (process {})", holder.pid);
         return Finding::ok(CHECK, what);
@@ -200,17 +201,26 @@ fn held(name: &str, number: u16, key: &str, holder: &Holder, life: &Life) -> Fin
             "hostmux does not start while another program listens on {number}"
         ))
         .fix(stop)
-        .fix(another_port(key, number))
+        .fix(another_port(port))
 }
 
-fn another_port(key: &str, held: u16) -> String {
-    let port = match (key, held) {
+/// The same address with another port: what listens on loopback alone stays there.
+fn another_port(port: &Port) -> String {
+    let other = match (port.key, port.address.port()) {
         ("https", 8443) => 9443,
         ("https", _) => 8443,
         (_, 8080) => 8081,
         (_, _) => 8080,
     };
-    format!("another port in sites.yaml, such as `listen: {{ {key}: {port} }}`")
+    let (is, other) = match port.address {
+        ListenAddress::Port(held) => (held.to_string(), other.to_string()),
+        ListenAddress::Address(held) => {
+            let other = SocketAddr::new(held.ip(), other);
+            (format!("\"{held}\""), format!("\"{other}\""))
+        }
+    };
+    let key = port.key;
+    format!("another port under `listen` in sites.yaml: such as `{key}: {other}` for `{key}: {is}`")
 }
 
 #[cfg(test)]

@@ -155,8 +155,8 @@ fn endpoint(member: &Member, now: Instant) -> Value {
         member::State::Draining => Some("drained by hand".to_owned()),
         member::State::Unknown | member::State::Up => match member.failures() {
             0 => None,
-            1 => Some("the last request failed".to_owned()),
-            failures => Some(format!("the last {failures} requests failed")),
+            1 => Some("the last attempt failed".to_owned()),
+            failures => Some(format!("the last {failures} attempts failed")),
         },
     };
     json!({

@@ -289,8 +289,9 @@ impl Source {
                 line = refused.line,
                 fault = refused.message,
                 cause = cause.as_str(),
-                "configuration refused: {} runs on; `hostmux check` shows every fault",
+                "configuration refused: {} runs on; `hostmux check {}` shows every fault",
                 refused.instead,
+                self.file.display(),
             );
         }
         if !is_known {

@@ -25,7 +25,7 @@ async fn a_port_that_another_program_holds() {
         fix.contains(&format!("stop process {}", std::process::id())),
         "{fix}"
     );
-    assert!(fix.contains("listen: { https: 8443 }"), "{fix}");
+    assert!(fix.contains("such as `https: \"127.0.0.1:8443\"`"), "{fix}");
     drop(held);
     let report = listening(&address.to_string()).examined().await;
     report.finds("ports", "ok", &format!("{address} (https) is free"));
