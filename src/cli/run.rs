@@ -37,6 +37,7 @@ pub(super) fn run(named: Option<PathBuf>, strict: bool) -> anyhow::Result<ExitCo
         Some((claim, heritage)) => (Some(claim), heritage),
         None => (None, Heritage::none(inherited)),
     };
+    signals::survive()?;
     let ended = start(named, strict, heritage, &mut claim);
     if let Some(claim) = claim {
         claim.give_up(&match &ended {

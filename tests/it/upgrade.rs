@@ -487,3 +487,33 @@ async fn an_upgrade_with_a_faulty_file_says_what_is_not_served() {
         assert_eq!(line.status()["condition"], "degraded");
     }
 }
+
+/// They ended a process that was still reading its file.
+#[tokio::test]
+async fn signals_that_come_while_it_starts_end_nothing() {
+    use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
+    let endpoint = Backend::echo().await;
+    let yaml = format!("{LISTEN}sites: {{ a.test: \"{}\" }}\n", endpoint.at());
+    let folder = folder(&[]);
+    let pipe = folder.path().join("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let mut program = Program::start(folder.path(), &["run", "-c", "pipe"], "");
+    // Nobody can write before somebody reads.
+    let write = || open(&pipe, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).ok();
+    let writer = std::cell::Cell::new(None);
+    until(|| {
+        writer.set(write());
+        let opened = writer.take();
+        let is_open = opened.is_some();
+        writer.set(opened);
+        is_open
+    })
+    .await;
+    for signal in [Signal::HUP, Signal::USR1, Signal::USR2] {
+        program.signal(signal);
+    }
+    let writer = writer.take().unwrap();
+    assert_eq!(rustix::io::write(&writer, yaml.as_bytes()), Ok(yaml.len()));
+    drop(writer);
+    program.listens();
+}

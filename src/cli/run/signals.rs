@@ -1,6 +1,8 @@
 //! The signals of a process that serves: TERM and INT end it, HUP reads the
 //! file again, USR2 asks for an upgrade.
 
+use std::io;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::server::handover::Button;
@@ -12,6 +14,24 @@ pub(super) struct Signals {
     hup: Signal,
     usr1: Signal,
     usr2: Signal,
+}
+
+/// HUP, USR1 and USR2 end a process that does not mind them. One that only
+/// starts has nothing to do for them yet: the file is about to be read.
+pub(super) fn survive() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    let _entered = runtime.enter();
+    // Once minded, always minded: dropping these restores nothing.
+    for kind in [
+        SignalKind::hangup(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+    ] {
+        drop(signal(kind)?);
+    }
+    Ok(())
 }
 
 impl Signals {
