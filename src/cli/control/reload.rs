@@ -91,32 +91,34 @@ fn reloaded(told: &Value) -> String {
         text(told, "since")
     );
     let changed = format!("{file} was taken over\n");
-    let end = format!(
-        "{}{}",
-        waiting(told, "is needed"),
-        degraded(told, Tense::Now)
-    );
-    difference(told, &same, &changed) + &end
+    let end = format!("{}{}", waiting(told), degraded(told, Tense::Now));
+    let is_same = is_same(told) && waiting_keys(told).is_empty();
+    difference(told, is_same, &same, &changed) + &end
 }
 
 fn compared(told: &Value) -> String {
     let file = text(told, "config");
-    let same = format!("{file} is what runs since {}\n", text(told, "since"));
+    let keys = waiting_keys(told);
+    let but = match keys.as_str() {
+        "" => String::new(),
+        keys => format!(", but for {keys}"),
+    };
+    let same = format!("{file} is what runs since {}{but}\n", text(told, "since"));
     let changed = format!("{file} is not what runs; `hostmux reload` would change\n");
     let tense = match is_same(told) {
         true => Tense::Now,
         false => Tense::Then,
     };
-    let mut end = waiting(told, "would be needed") + &degraded(told, tense);
+    let mut end = waiting(told) + &degraded(told, tense);
     let by_hand = table::by_hand(told);
     if !by_hand.is_empty() {
         end = format!("{end}\n{by_hand}");
     }
-    difference(told, &same, &changed) + &end
+    difference(told, is_same(told), &same, &changed) + &end
 }
 
 /// One line for each site and key that is not as it was.
-fn difference(told: &Value, same: &str, changed: &str) -> String {
+fn difference(told: &Value, is_same: bool, same: &str, changed: &str) -> String {
     let mut rows = Vec::new();
     for kind in KINDS {
         for change in array(told, kind) {
@@ -140,15 +142,15 @@ fn difference(told: &Value, same: &str, changed: &str) -> String {
     for key in array(told, "settings").iter().filter_map(Value::as_str) {
         rows.push(row("changed", key, String::new()));
     }
-    match is_same(told) {
+    match is_same {
         true => same.to_owned(),
         false => format!("{changed}{}", table::aligned(&rows)),
     }
 }
 
-/// Whether nothing differs.
+/// Whether a reload has changed nothing, or would.
 fn is_same(told: &Value) -> bool {
-    let mut kinds = KINDS.iter().chain(&["certificates", "settings", "waiting"]);
+    let mut kinds = KINDS.iter().chain(&["certificates", "settings"]);
     kinds.all(|kind| array(told, kind).is_empty())
 }
 
@@ -157,15 +159,16 @@ fn row(kind: &str, name: &str, note: String) -> Vec<String> {
 }
 
 /// Keys that hold from the next start on.
-fn waiting(told: &Value, needed: &str) -> String {
-    let keys: Vec<&str> = array(told, "waiting")
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
-    match keys.as_slice() {
-        [] => String::new(),
-        keys => format!("a restart or an upgrade {needed} for {}\n", keys.join(", ")),
+fn waiting(told: &Value) -> String {
+    match waiting_keys(told).as_str() {
+        "" => String::new(),
+        keys => format!("a restart or an upgrade is needed for {keys}\n"),
     }
+}
+
+fn waiting_keys(told: &Value) -> String {
+    let keys = array(told, "waiting").iter().filter_map(Value::as_str);
+    keys.collect::<Vec<_>>().join(", ")
 }
 
 /// Whether what is told is so, or would be after a reload.
@@ -238,6 +241,13 @@ mod tests {
         assert_eq!(
             reloaded(&same),
             "nothing has changed in /etc/sites.yaml since 2026-11-21T20:00:00Z, when it was taken over\n"
+        );
+        // It said that a reload would change something, and named nothing.
+        let waits = told(json!({ "waiting": ["listen"] }));
+        assert_eq!(
+            compared(&waits),
+            "/etc/sites.yaml is what runs since 2026-11-21T20:00:00Z, but for listen\n\
+             a restart or an upgrade is needed for listen\n"
         );
         let by_hand = told(json!({
             "runtime_changes": [{ "upstream": "a.test", "endpoint": "localhost:2", "change": "added" }],
