@@ -2,6 +2,7 @@
 
 mod signals;
 
+use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -63,6 +64,13 @@ fn start(
         loaded.render(super::colour(std::io::stderr().is_terminal()))
     );
     let Some(ready) = ready else {
+        if loaded.checked.config.is_some() {
+            anyhow::bail!(
+                "{} is not served: a site of it is broken, and `--strict` wants the whole of it\n  \
+                 = help: without `--strict` the others would be served",
+                loaded.name
+            );
+        }
         return Ok(ExitCode::from(FAILED));
     };
     let Ready {
@@ -233,6 +241,7 @@ pub(super) fn serve(
                 Drain::Upgrade
             }
             never = watchdog => match never {},
+            never = keep_told(&proxy, source.as_ref()) => match never {},
         };
         let left = tokio::select! {
             left = server.drain(why, DRAIN_TIMEOUT) => Some(left),
@@ -269,6 +278,19 @@ async fn reload(proxy: &Arc<Proxy>, source: Option<&Arc<Source>>) {
     systemd::reloading();
     let _ = source.take_over(proxy, Cause::Signal).await;
     systemd::ready(&status(proxy, Some(source)));
+}
+
+/// Tells systemd how things are whenever the file was read. Never ends: to be dropped.
+async fn keep_told(proxy: &Proxy, source: Option<&Arc<Source>>) -> Infallible {
+    let Some(source) = source else {
+        return std::future::pending().await;
+    };
+    let mut read = source.read();
+    // The other end is in the source itself.
+    while read.changed().await.is_ok() {
+        systemd::status(&status(proxy, Some(source)));
+    }
+    std::future::pending().await
 }
 
 /// One line for `systemctl status`.

@@ -22,6 +22,11 @@ pub fn ready(status: &str) {
     say(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// What `systemctl status` shows from now on, one line.
+pub fn status(status: &str) {
+    say(&[NotifyState::Status(status)]);
+}
+
 /// A reload begins; [`ready`] ends it, whatever became of it.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {

@@ -56,6 +56,11 @@ fn systemd_is_told_of_the_life_of_a_process() {
     systemd.hears("WATCHDOG=1");
     program.listens();
 
+    // What is seen to change is shown as well.
+    let more = format!("{LISTEN}sites:\n  a.test: 1\n  b.test: 2\n  c.test: 3\n");
+    std::fs::write(folder.path().join("sites.yaml"), more).unwrap();
+    systemd.hears("STATUS=3 sites");
+
     std::fs::write(folder.path().join("sites.yaml"), "sites: [").unwrap();
     program.signal(Signal::HUP);
     assert!(systemd.hears("RELOADING=1").contains("MONOTONIC_USEC="));

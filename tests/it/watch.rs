@@ -203,7 +203,7 @@ async fn what_is_no_configuration_changes_nothing_and_is_said_once() {
         // It is looked at again, and says nothing new.
         house.shell(1, "touch -h sites.yaml || true");
         house.shell(0, "rm -rf sites.yaml; cp next sites.yaml");
-        house.program.says("configuration reloaded");
+        house.program.says("configuration taken over");
         assert_eq!(house.get("a.test").await, "one", "{slip}");
     }
     house.shell(1, "cp next sites.yaml");
@@ -235,7 +235,7 @@ async fn a_file_that_may_not_be_read_changes_nothing() {
     house.program.says("configuration refused");
     assert_eq!(house.get("a.test").await, "one");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    house.program.says("configuration reloaded");
+    house.program.says("configuration taken over");
 }
 
 /// Written in place, so that it is empty at times.
@@ -257,7 +257,7 @@ async fn a_file_that_never_rests_is_taken_over_now_and_then() {
     let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap();
     house.program.signal(rustix::process::Signal::TERM);
     let log = house.program.ended().err;
-    let told = ["configuration reloaded", "configuration refused"];
+    let told = ["configuration taken over", "configuration refused"];
     let told: usize = told.iter().map(|words| log.matches(words).count()).sum();
     // Once a second, and where the machine took a rest from writing.
     assert!(

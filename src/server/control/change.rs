@@ -24,7 +24,7 @@ pub(super) fn gate(snapshot: &Snapshot, host: &str, state: State) -> Result<Valu
     let site = site(snapshot, host)?;
     let now = state.as_str();
     let was = site.gate.set(state);
-    tracing::info!(site = %site.name, was = was.as_str(), now, why = "by hand", "site changed");
+    tracing::info!(site = %site.name, was = was.as_str(), now, why = "by hand", "site state changed");
     Ok(json!({
         "site": &*site.name,
         "was": was.as_str(),

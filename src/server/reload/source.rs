@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::last_good::LastGood;
 use super::told::tell;
@@ -30,6 +30,10 @@ pub struct Source {
     /// Since when it runs as it is.
     since: Mutex<SystemTime>,
     watched: Mutex<Option<Watched>>,
+    /// Told whenever a file was taken over or refused.
+    read: watch::Sender<()>,
+    /// The keys that waited for a restart when they were last told.
+    waiting: Mutex<Vec<&'static str>>,
     /// Nothing but the whole of the file will do.
     strict: bool,
     /// What holds until the process ends.
@@ -105,6 +109,8 @@ impl Source {
             warned: Mutex::default(),
             since: Mutex::new(SystemTime::now()),
             watched: Mutex::default(),
+            read: watch::Sender::default(),
+            waiting: Mutex::default(),
             strict: false,
         }
     }
@@ -135,6 +141,11 @@ impl Source {
     fn with(&self, named: &[PathBuf]) -> Arc<[PathBuf]> {
         let own = std::iter::once(&self.file);
         own.chain(named).cloned().collect()
+    }
+
+    /// Told whenever the file was taken over or refused.
+    pub fn read(&self) -> watch::Receiver<()> {
+        self.read.subscribe()
     }
 
     pub fn file(&self) -> &Path {
@@ -297,6 +308,8 @@ impl Source {
         if !is_known {
             *standing = Some(Arc::new(refused));
         }
+        drop(standing);
+        self.read.send_replace(());
     }
 
     fn accept(&self, taken: &Taken, cause: Cause) {
@@ -304,9 +317,12 @@ impl Source {
         if !taken.changes.is_empty() || was_refused {
             *lock(&self.since) = SystemTime::now();
         }
-        tell(&self.file, &taken.changes, cause, was_refused);
+        let waiting = taken.changes.waiting.clone();
+        let waits_anew = std::mem::replace(&mut *lock(&self.waiting), waiting.clone()) != waiting;
+        tell(&self.file, &taken.changes, cause, was_refused, waits_anew);
         keep(&self.last_good, &taken.loaded.text);
         self.warn(&taken.loaded);
+        self.read.send_replace(());
     }
 
     /// Tells what a file that was taken over is warned of, each thing once for

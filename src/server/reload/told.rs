@@ -10,12 +10,20 @@ use super::{Cause, Changes};
 pub const TOLD_MAX: usize = 20;
 
 /// Tells what has changed. `was_refused`: the file has been until now.
-pub(super) fn tell(file: &Path, changes: &Changes, cause: Cause, was_refused: bool) {
+/// `waits_anew`: other keys wait than before.
+pub(super) fn tell(
+    file: &Path,
+    changes: &Changes,
+    cause: Cause,
+    was_refused: bool,
+    waits_anew: bool,
+) {
     let (config, cause) = (file.display(), cause.as_str());
-    if !changes.waiting.is_empty() {
+    if waits_anew && !changes.waiting.is_empty() {
         tracing::warn!(
             keys = changes.waiting.join(", "),
-            "a restart or an upgrade is needed for these"
+            help = "hostmux upgrade",
+            "these keys wait for a restart or an upgrade"
         );
     }
     if changes.is_empty() && !was_refused {
@@ -33,7 +41,7 @@ pub(super) fn tell(file: &Path, changes: &Changes, cause: Cause, was_refused: bo
         settings = changes.settings.join(", "),
         was_refused,
         cause,
-        "configuration reloaded",
+        "configuration taken over",
     );
     let kinds = [
         ("added", &changes.added),
