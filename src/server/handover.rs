@@ -84,7 +84,7 @@ pub enum Fault {
     Line(#[source] io::Error),
     #[error("the new process does not serve: {0}")]
     Said(String),
-    #[error("the new process ended before it was ready ({0})")]
+    #[error("the new process ended before it served ({0})")]
     Ended(ExitStatus),
     #[error("the new process was not ready after {} s", .0.as_secs())]
     TooSlow(Duration),

@@ -24,6 +24,13 @@ const END_TIMEOUT: Timespec = Timespec {
     tv_nsec: 0,
 };
 
+/// How long one that says that it is ready has to live on before it is believed:
+/// what crashes at its start does so at once.
+const PROBATION: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 500_000_000,
+};
+
 /// What a process has that its successor needs.
 pub(in crate::server) struct Estate {
     pub(in crate::server) listeners: Vec<Listener>,
@@ -113,6 +120,9 @@ pub(super) fn start(
         Ok(Answer::Ready {
             version, degraded, ..
         }) => {
+            if let Some(status) = child.ended(&PROBATION) {
+                return Err(Fault::Ended(status));
+            }
             let is = Upgraded {
                 pid: child.id(),
                 version: plain(&version),
@@ -126,7 +136,7 @@ pub(super) fn start(
         }
         Ok(Answer::Failed { why }) => Err(Fault::Said(plain(&why))),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Fault::TooSlow(timeout)),
-        Err(error) => Err(match child.ended() {
+        Err(error) => Err(match child.ended(&END_TIMEOUT) {
             Some(status) => Fault::Ended(status),
             None => Fault::Unclear(error),
         }),
@@ -166,13 +176,13 @@ fn tell(line: &UnixStream, estate: &Estate) -> io::Result<()> {
 struct Attempted(Option<Child>);
 
 impl Attempted {
-    /// How it ended, if it ends now that it has let go of the line.
-    fn ended(&mut self) -> Option<std::process::ExitStatus> {
+    /// How it ended, if it does within a time.
+    fn ended(&mut self, within: &Timespec) -> Option<std::process::ExitStatus> {
         let child = self.0.as_mut()?;
         // Descriptors are closed a little before a process can be waited for.
         let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).ok()?;
         let mut wanted = [PollFd::new(&ended, PollFlags::IN)];
-        poll(&mut wanted, Some(&END_TIMEOUT)).ok()?;
+        poll(&mut wanted, Some(within)).ok()?;
         let status = child.try_wait().ok()??;
         self.0 = None;
         Some(status)
@@ -246,6 +256,12 @@ mod tests {
             "exec 0</dev/null; exec sleep 60",
             LONG,
             "could not be understood",
+        );
+        // It says that it is ready, and crashes.
+        fails(
+            r#"echo '{"answer": "ready", "version": "9", "pid": 1}' >&0; exit 7"#,
+            LONG,
+            "exit status: 7",
         );
         fails(
             "echo nonsense >&0; exec sleep 60",
