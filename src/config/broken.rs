@@ -24,7 +24,7 @@ pub struct BrokenSite {
     pub certificate: Option<CertificateFiles>,
     /// The line of its first error, from 1.
     pub line: usize,
-    /// What is wrong there, as far as [`MESSAGE_CHARS_MAX`]: each request tells it.
+    /// What is wrong there, cut where it is long: each request tells it.
     pub message: String,
 }
 

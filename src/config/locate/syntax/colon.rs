@@ -49,7 +49,22 @@ pub(super) fn no_colon(text: &Text<'_>, at: At) -> Fault {
     } else {
         at.line - 1
     };
-    no_colon_in(text, line)
+    no_colon_in(text, above(text, line).unwrap_or(line))
+}
+
+/// The line without a `:` that one with a `:` stands below, and is indented from:
+/// to the parser both are one text.
+fn above(text: &Text<'_>, line: usize) -> Option<usize> {
+    let has_colon = |n: usize| {
+        let content = without_comment(text.line(n)).trim_end();
+        content.ends_with(':') || content.contains(": ")
+    };
+    if !has_colon(line) {
+        return None;
+    }
+    let mut lines = (0..line).rev().filter(|n| !text.is_blank(*n));
+    let parent = lines.find(|n| indent(text.line(*n)) < indent(text.line(line)))?;
+    (!has_colon(parent)).then_some(parent)
 }
 
 /// A line (from 0) that should be `key: value` and is not.
