@@ -1,14 +1,15 @@
-//! What was changed while hostmux runs and stands in no file, as data that the
-//! next process repeats at an upgrade.
+//! What was changed while hostmux runs and stands in no file: told in `status`
+//! and `diff`, and handed to the next process, which repeats it, at an upgrade.
 
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::change;
 use super::refusal::Refusal;
 use super::request::{Change, Endpoints};
+use super::status::ordered;
 use crate::path::PathPrefix;
 use crate::site::Site;
 use crate::site::gate::{Notice, State};
@@ -21,12 +22,23 @@ use crate::upstream::registry::WEIGHT_MAX;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 enum ByHand {
-    Paused { site: String },
-    Stopped { site: String, message: String },
+    Paused {
+        site: String,
+    },
+    Stopped {
+        site: String,
+        message: String,
+    },
     Added(Place),
     Removed(Place),
     Draining(Place),
-    Weight { at: Place, weight: u16 },
+    Weight {
+        at: Place,
+        /// What the file says.
+        #[serde(default)]
+        was: u16,
+        weight: u16,
+    },
 }
 
 /// An endpoint of a route.
@@ -39,11 +51,21 @@ struct Place {
 
 /// All changes by hand, in an order in which they can be repeated.
 pub(in crate::server) fn list(snapshot: &Snapshot) -> Vec<Value> {
-    let now = Instant::now();
-    let changes = snapshot.all().flat_map(|site| of_site(site, now));
+    let changes = all(snapshot).into_iter();
     changes
         .filter_map(|change| serde_json::to_value(change).ok())
         .collect()
+}
+
+/// The same for people: where what runs differs from the file.
+pub(super) fn told(snapshot: &Snapshot) -> Value {
+    all(snapshot).iter().map(ByHand::told).collect()
+}
+
+fn all(snapshot: &Snapshot) -> Vec<ByHand> {
+    let now = Instant::now();
+    let sites = ordered(snapshot);
+    sites.iter().flat_map(|site| of_site(site, now)).collect()
 }
 
 fn of_site(site: &Site, now: Instant) -> Vec<ByHand> {
@@ -87,6 +109,7 @@ fn of_site(site: &Site, now: Instant) -> Vec<ByHand> {
             if (written.is_some() || is_runtime) && member.weight() != weight {
                 changes.push(ByHand::Weight {
                     at: at(name),
+                    was: weight,
                     weight: member.weight(),
                 });
             }
@@ -143,7 +166,7 @@ fn again(snapshot: &Snapshot, change: &Value) -> Result<(), Refusal> {
             };
             change::endpoint(snapshot, &at.site, &at.endpoint, &change)
         }
-        ByHand::Weight { at, weight } => {
+        ByHand::Weight { at, weight, was: _ } => {
             let change = Change {
                 prefix: at.prefix()?,
                 weight: Some(weight.min(WEIGHT_MAX)),
@@ -155,7 +178,38 @@ fn again(snapshot: &Snapshot, change: &Value) -> Result<(), Refusal> {
     done.map(drop)
 }
 
+impl ByHand {
+    fn told(&self) -> Value {
+        let of = |at: &Place, what: &str| json!({ "upstream": at.upstream(), "endpoint": at.endpoint, "change": what });
+        match self {
+            Self::Paused { site } => {
+                json!({ "site": site, "change": State::Paused.as_str() })
+            }
+            Self::Stopped { site, .. } => {
+                json!({ "site": site, "change": State::Stopped(None).as_str() })
+            }
+            Self::Added(at) => of(at, "added"),
+            Self::Removed(at) => of(at, "removed"),
+            Self::Draining(at) => of(at, "draining"),
+            Self::Weight { at, was, weight } => {
+                let mut told = of(at, "weight");
+                told["was"] = (*was).into();
+                told["now"] = (*weight).into();
+                told
+            }
+        }
+    }
+}
+
 impl Place {
+    /// The upstream's name: of the site, or of the route.
+    fn upstream(&self) -> String {
+        match self.prefix.as_str() {
+            "/" => self.site.clone(),
+            prefix => format!("{}{prefix}", self.site),
+        }
+    }
+
     fn prefix(&self) -> Result<PathPrefix, Refusal> {
         PathPrefix::parse(&self.prefix).map_err(|wrong| Refusal::senseless(wrong.to_string(), ""))
     }

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use serde_json::{Value, json};
 
+use super::by_hand;
 use crate::rt::date;
 use crate::server::handover::Failure;
 use crate::server::reload::Source;
@@ -40,7 +41,7 @@ pub(super) fn whole(snapshot: &Snapshot, source: &Source, started: SystemTime) -
     let sites = ordered(snapshot);
     let mut told = server(snapshot, source, started);
     told["health_checks"] = snapshot.commons.probed.load(Ordering::Relaxed).into();
-    told["runtime_changes"] = by_hand(snapshot);
+    told["runtime_changes"] = by_hand::told(snapshot);
     told["sites"] = sites.iter().map(|site| whole_site(site, now)).collect();
     told
 }
@@ -78,7 +79,7 @@ pub(super) fn sites(snapshot: &Snapshot) -> Value {
 }
 
 /// As in the file; the fallback where it stands.
-fn ordered(snapshot: &Snapshot) -> Vec<&Arc<Site>> {
+pub(super) fn ordered(snapshot: &Snapshot) -> Vec<&Arc<Site>> {
     let mut sites: Vec<&Arc<Site>> = snapshot.all().collect();
     sites.sort_by(|a, b| (a.line, &a.name).cmp(&(b.line, &b.name)));
     sites.dedup_by(|a, b| Arc::ptr_eq(a, b));
@@ -189,65 +190,6 @@ fn unresolved(upstream: &Upstream, members: &[Arc<Member>]) -> Vec<Value> {
         })
     });
     told.collect()
-}
-
-/// What a restart would undo: where the table differs from the file.
-pub(super) fn by_hand(snapshot: &Snapshot) -> Value {
-    let now = Instant::now();
-    let sites = ordered(snapshot);
-    sites.iter().flat_map(|site| of_site(site, now)).collect()
-}
-
-fn of_site(site: &Site, now: Instant) -> Vec<Value> {
-    let mut changes = Vec::new();
-    let gate = site.gate.state();
-    if gate != State::Open {
-        changes.push(json!({ "site": &*site.name, "change": gate.as_str() }));
-    }
-    for route in &site.routes {
-        let Some(upstream) = route.upstream() else {
-            continue;
-        };
-        // An inherited one is told where it is its own.
-        if route.prefix.is_root() || *upstream.name != *site.name {
-            changes.extend(of_upstream(upstream, now));
-        }
-    }
-    changes
-}
-
-fn of_upstream(upstream: &Upstream, now: Instant) -> Vec<Value> {
-    let change = |endpoint: &str, what: &str| json!({ "upstream": &*upstream.name, "endpoint": endpoint, "change": what });
-    let mut changes = Vec::new();
-    let members = upstream.registry.members();
-    for member in &members {
-        let name = &member.endpoint.name;
-        if member.origin == Origin::Runtime {
-            changes.push(change(name, "added"));
-        }
-        if member.state(now) == member::State::Draining {
-            changes.push(change(name, "draining"));
-        }
-        let mut declared = upstream.declared().iter();
-        let declared = declared.find(|(endpoint, _)| endpoint.id == member.endpoint.id);
-        let weight = declared.map_or(1, |(_, weight)| *weight);
-        let counts = declared.is_some() || member.origin == Origin::Runtime;
-        if counts && member.weight() != weight {
-            let mut told = change(name, "weight");
-            told["was"] = weight.into();
-            told["now"] = member.weight().into();
-            changes.push(told);
-        }
-    }
-    for (declared, _) in upstream.declared() {
-        if !members
-            .iter()
-            .any(|member| member.endpoint.id == declared.id)
-        {
-            changes.push(change(&declared.name, "removed"));
-        }
-    }
-    changes
 }
 
 fn origin(origin: &Origin) -> &str {
