@@ -40,7 +40,7 @@ pub use identity::{Identity, Origin, Validity};
 pub use inventory::{FILES_TOLD_MAX, Inventory, Told, Which};
 pub use local_ca::{CaFault, LocalCa};
 pub use resolver::{Chosen, take_chosen};
-pub use tickets::Tickets;
+pub use tickets::{FILE as TICKETS_FILE, Tickets};
 
 use crate::diagnostic;
 use crate::host::HostPattern;

@@ -33,17 +33,14 @@ use super::control::client::SERVICE_SOCKET;
 use super::{FAILED, load, out};
 use crate::config::{self, Config};
 use crate::server::reload::{self, Loaded};
-use crate::tls::Inventory;
+use crate::tls::{Inventory, TICKETS_FILE};
 use crate::upstream::discovery::NameService;
+use crate::upstream::sticky;
 
 /// How many private keys are looked at.
 const KEYS_MAX: usize = 256;
 /// The exit code where a warning is the worst.
 const WARNED: u8 = 4;
-/// The secret of sticky cookies, in the state folder.
-const STICKY_KEY: &str = "sticky.key";
-/// The keys of TLS session tickets, beside the control socket.
-const TICKET_KEYS: &str = "tickets.key";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DoctorArguments {
@@ -209,13 +206,13 @@ fn looked_at(
         seen.push(permissions::look(state, Role::State));
         let ca_key = state.join(certificates::CA_KEY);
         seen.push(permissions::look(&ca_key, Role::PrivateKey));
-        seen.push(permissions::look(&state.join(STICKY_KEY), Role::Secret));
+        seen.push(permissions::look(&state.join(sticky::FILE), Role::Secret));
     }
     let runtime = match running {
         Running::Says { socket, .. } => Some(reload::folder_of(socket).to_owned()),
         Running::Unclear(_) | Running::Silent | Running::Nobody => load::runtime_directory().ok(),
     };
-    seen.extend(runtime.map(|it| permissions::look(&it.join(TICKET_KEYS), Role::TicketKeys)));
+    seen.extend(runtime.map(|it| permissions::look(&it.join(TICKETS_FILE), Role::TicketKeys)));
     let socket = match running {
         Running::Says { socket, .. } => Some(socket.clone()),
         Running::Unclear(_) | Running::Silent => Some(PathBuf::from(SERVICE_SOCKET)),

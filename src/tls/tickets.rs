@@ -25,6 +25,8 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use rustls::server::ProducesTickets;
 
+pub use self::file::FILE;
+
 use self::file::KeyFile;
 use self::key::{Key, NAME_BYTES, OPENS_S};
 use self::ring::Ring;

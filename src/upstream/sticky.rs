@@ -20,7 +20,7 @@ use aws_lc_rs::hmac;
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 
-pub use self::key::KeyFault;
+pub use self::key::{FILE, KeyFault};
 
 /// Bytes of the HMAC that a cookie tells: enough that none can be guessed.
 const TOKEN_BYTES: usize = 16;

@@ -20,7 +20,8 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use super::key::{Key, NAME_BYTES, SECRET_BYTES};
 use super::ring::{KEYS_MAX, Ring};
 
-const FILE: &str = "tickets.key";
+/// The file of the keys, beside the control socket.
+pub const FILE: &str = "tickets.key";
 /// Locked while the file is replaced. It stays, and is its owner's alone:
 /// whoever could open it could keep others from new keys.
 const LOCK: &str = "tickets.lock";

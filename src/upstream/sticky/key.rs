@@ -8,7 +8,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-const FILE: &str = "sticky.key";
+/// The file of the secret, in the state folder.
+pub const FILE: &str = "sticky.key";
 /// Bytes of the secret: as many as HMAC-SHA-256 takes in.
 pub(super) const BYTES: usize = 32;
 
