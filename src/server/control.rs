@@ -200,7 +200,7 @@ async fn act(desk: &Desk, asked: Asked) -> Result<Value, Refusal> {
             () = desk.button.over() => return Err(succeeded()),
         };
         let mut told = difference::told(done, "would not be taken over")?;
-        told["runtime_changes"] = status::by_hand(&desk.proxy.live().current());
+        told["runtime_changes"] = by_hand::told(&desk.proxy.live().current());
         return Ok(told);
     }
     if matches!(asked, Asked::Upgrade) {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::{At, CONFIG};
 use crate::config::{Listen, ListenAddress};
+use crate::upstream::balance::stable_hash;
 
 const SERVICE_TEXT: &str = include_str!("../../../packaging/hostmux.service");
 const SOCKET_TEXT: &str = include_str!("../../../packaging/hostmux.socket");
@@ -120,11 +121,9 @@ fn is_ours(text: &str) -> bool {
     marked.is_some_and(|(said, rest)| said == format!("{:016x}", sum(rest)))
 }
 
-/// FNV-1a: it is to see an edit, not an attack.
+/// It is to see an edit, not an attack.
 fn sum(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    stable_hash(text.as_bytes())
 }
 
 /// A path as one word of a command line (systemd.service(5), COMMAND LINES).
